@@ -1,0 +1,1 @@
+"""Compiled hot paths with pure-Python fallback: frames, envelope and routing."""

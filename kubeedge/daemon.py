@@ -1,0 +1,83 @@
+"""What the daemons share: the loop, signals, logging, readiness."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+
+LOG_FORMAT = "%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s %(message)s"
+
+# How long modules get to finish after the first signal; a second signal ends the process at once.
+SHUTDOWN_TIMEOUT_S = 20
+
+
+def set_up_logging(level: str = "INFO") -> None:
+    """Log events to standard error, one line each, times in UTC (STYLE 15: event and fields `key=value`)."""
+    import time
+
+    formatter = logging.Formatter(LOG_FORMAT, "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+def run(serve: Callable[[], Awaitable[None]]) -> int:
+    """Run serve() on the fastest loop there is until it ends or INT, TERM, HUP or QUIT comes; return the exit code.
+
+    serve is cancelled by the signal and has SHUTDOWN_TIMEOUT_S seconds to leave.
+    """
+    try:
+        import uvloop
+
+        runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+    except ImportError:
+        runner = asyncio.Runner()
+    with runner:
+        return runner.run(_until_signal(serve))
+
+
+async def _until_signal(serve: Callable[[], Awaitable[None]]) -> int:
+    loop = asyncio.get_running_loop()
+    log = logging.getLogger("kubeedge")
+    stop = asyncio.Event()
+
+    def on_signal(name: str) -> None:
+        if stop.is_set():
+            log.warning("stopped at once signal=%s", name)
+            sys.stderr.flush()
+            import os
+
+            os._exit(1)
+        log.info("stopping signal=%s", name)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        loop.add_signal_handler(number, on_signal, number.name)
+    serving = asyncio.ensure_future(serve())
+    stopping = asyncio.ensure_future(stop.wait())
+    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not serving.done():
+        serving.cancel()
+        _, late = await asyncio.wait({serving}, timeout=SHUTDOWN_TIMEOUT_S)
+        if late:
+            log.error("modules did not stop in time timeout_s=%d", SHUTDOWN_TIMEOUT_S)
+            return 1
+    if serving.cancelled():
+        return 0
+    error = serving.exception()
+    if error is None:
+        return 0
+    for cause in _leaves(error):
+        log.error("ended by error=%r", cause, exc_info=cause)
+    return 1
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
+    return [error]
