@@ -43,7 +43,15 @@ def new_message(
     content is the JSON text of the payload, exactly as it shall stand in the envelope (spec 01 §1.2).
     """
     return Message(
-        str(uuid.uuid4()), parent_id, time.time_ns() // 1_000_000, resource_version, source, group, operation, resource, content
+        str(uuid.uuid4()),
+        parent_id,
+        time.time_ns() // 1_000_000,
+        resource_version,
+        source,
+        group,
+        operation,
+        resource,
+        content,
     )
 
 

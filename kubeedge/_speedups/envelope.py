@@ -99,5 +99,11 @@ def encode(message: Message) -> bytes:
         if value
     }
     return (
-        b'{"header":' + orjson.dumps(header) + b',"route":' + orjson.dumps(route) + b',"content":' + message.content + b"}\n"
+        b'{"header":'
+        + orjson.dumps(header)
+        + b',"route":'
+        + orjson.dumps(route)
+        + b',"content":'
+        + message.content
+        + b"}\n"
     )

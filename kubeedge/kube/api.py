@@ -128,7 +128,15 @@ class KubeApi(Protocol):
         ...
 
     async def patch(
-        self, kind: Kind, namespace: str, name: str, body: bytes, patch_type: str, *, subresource: str = "", as_node: str = ""
+        self,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        body: bytes,
+        patch_type: str,
+        *,
+        subresource: str = "",
+        as_node: str = "",
     ) -> bytes:
         """Patch an object; patch_type is one of the media types of this module."""
         ...

@@ -68,7 +68,9 @@ class Database:
         except apsw.Error as error:
             raise StoreError(self.path, str(error)) from error
         self._closing = False
-        self._thread = threading.Thread(target=self._write_groups, args=(writer,), name=f"store-{self.path.name}", daemon=True)
+        self._thread = threading.Thread(
+            target=self._write_groups, args=(writer,), name=f"store-{self.path.name}", daemon=True
+        )
         self._thread.start()
 
     def _connect(self) -> apsw.Connection:
