@@ -142,5 +142,5 @@ class KubeApi(Protocol):
         ...
 
     async def delete(self, kind: Kind, namespace: str, name: str, *, body: bytes = b"", as_node: str = "") -> bytes:
-        """Delete an object; body is a DeleteOptions or empty. Returns the object or the Status that the API answered."""
+        """Delete an object; body is a DeleteOptions or empty. Returns the object or Status answered."""
         ...

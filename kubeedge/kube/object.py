@@ -1,0 +1,76 @@
+"""One object of the API: its JSON text and the few fields that everybody asks for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import orjson
+
+from kubeedge.kube.api import Kind
+
+
+class MalformedObjectError(ValueError):
+    """The API gave something that is no object with metadata."""
+
+
+class _Metadata(msgspec.Struct, rename="camel", gc=False):
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+
+
+class _Head(msgspec.Struct, rename="camel", gc=False):
+    metadata: _Metadata
+    kind: str = ""
+    api_version: str = ""
+
+
+# Walks over the text without building what is not named above: a Pod of 7 kB costs 7 us, orjson.loads of it 21 us.
+_head = msgspec.json.Decoder(_Head)
+
+
+class Object:
+    """An object as the API gave it: raw is its JSON text, never changed; namespace is "" for cluster-scoped objects."""
+
+    __slots__ = ("name", "namespace", "raw", "resource_version", "uid")
+
+    def __init__(self, namespace: str, name: str, uid: str, resource_version: str, raw: bytes) -> None:
+        self.namespace = namespace
+        self.name = name
+        self.uid = uid
+        self.resource_version = resource_version
+        self.raw = raw
+
+    def __repr__(self) -> str:
+        where = f"{self.namespace}/{self.name}" if self.namespace else self.name
+        return f"<Object {where} uid={self.uid} resource_version={self.resource_version}>"
+
+    @classmethod
+    def parse(cls, raw: bytes, kind: Kind | None = None) -> Object:
+        """Take the fields out of raw without decoding the rest.
+
+        With kind, raw gets `kind` and `apiVersion` where it lacks them: items of a list come without (spec 03 §9.17).
+        Raises MalformedObjectError.
+        """
+        try:
+            head = _head.decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise MalformedObjectError(str(error)) from None
+        if kind is not None and not head.kind:
+            raw = stamp(raw, kind)
+        metadata = head.metadata
+        return cls(metadata.namespace, metadata.name, metadata.uid, metadata.resource_version, raw)
+
+    def data(self) -> dict[str, Any]:
+        """Return the object decoded, a fresh dict at each call that the caller may change."""
+        data: dict[str, Any] = orjson.loads(self.raw)
+        return data
+
+
+def stamp(raw: bytes, kind: Kind) -> bytes:
+    """Put `kind` and `apiVersion` in front of the fields of an object that has neither."""
+    head = b'{"kind":"%s","apiVersion":"%s"' % (kind.kind.encode(), kind.api_version.encode())
+    rest = raw.lstrip()[1:].lstrip()
+    return head + (b"}" if rest == b"}" else b"," + rest)
