@@ -14,7 +14,7 @@ import apsw
 T = TypeVar("T")
 Work = Callable[[apsw.Connection], T]
 
-# A reader or a foreign process may hold the file for a moment; longer than this is reported, never "database is locked" at once.
+# Another process may hold the file for a moment; only longer than this is an error.
 BUSY_TIMEOUT_MS = 10_000
 # Keeps one transaction short enough that the first caller of a burst is not held up by the last.
 MAX_GROUP = 512

@@ -9,7 +9,7 @@ from typing import Protocol
 
 
 class RuntimeCallError(Exception):
-    """The runtime refused or failed a call. reason is a word that Kubernetes shows (`CreateContainerError`), message its text."""
+    """The runtime refused or failed a call; reason is a word that Kubernetes shows (`CreateContainerError`)."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
