@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -83,9 +83,12 @@ class WatchEvent:
 
 
 class KubeApi(Protocol):
-    """Calls on objects as JSON bytes. Every call raises ApiError or ApiUnavailableError."""
+    """Calls on objects as JSON bytes. Every call raises ApiError or ApiUnavailableError.
 
-    async def get(self, kind: Kind, namespace: str, name: str, *, subresource: str = "") -> bytes:
+    as_node makes the call in the name of that node, so that the API checks what the node may do (spec 03 §2.2).
+    """
+
+    async def get(self, kind: Kind, namespace: str, name: str, *, subresource: str = "", as_node: str = "") -> bytes:
         """Read one object."""
         ...
 
@@ -111,8 +114,11 @@ class KubeApi(Protocol):
         label_selector: str = "",
         field_selector: str = "",
         timeout_s: int = 0,
-    ) -> AsyncIterator[WatchEvent]:
-        """Follow a collection from resource_version on, bookmarks included; ends when the server ends it."""
+    ) -> AsyncGenerator[WatchEvent, None]:
+        """Follow a collection from resource_version on, bookmarks included; ends when the server ends it.
+
+        Whoever leaves the loop early closes the generator (`contextlib.aclosing`), which ends the request.
+        """
         ...
 
     async def create(

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import aclosing
 from typing import Literal
 
 from kubeedge import metrics
@@ -185,8 +186,9 @@ class Informer:
             field_selector=self._field_selector,
             timeout_s=int(WATCH_TIMEOUT_S * (1 + self._jitter())),
         )
-        async for event in events:
-            self._apply(event)
+        async with aclosing(events):
+            async for event in events:
+                self._apply(event)
 
     def _apply(self, event: WatchEvent) -> None:
         object = Object.parse(event.object, self.kind)
