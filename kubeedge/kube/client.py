@@ -1,0 +1,357 @@
+"""KubeApi over HTTPS, for the calls that a cloud makes thousands of times a second (DESIGN "API calls are priced")."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from collections.abc import AsyncGenerator
+from urllib.parse import urlencode
+
+import msgspec
+import orjson
+
+import kubeedge
+from kubeedge import metrics
+from kubeedge.kube.api import ApiError, ApiStatus, ApiUnavailableError, Items, Kind, WatchEvent
+from kubeedge.kube.connection import BrokenConnectionError, Connection, Response
+from kubeedge.kube.kubeconfig import Access, KubeconfigError
+
+MAX_CONNECTIONS = 64
+CONNECT_TIMEOUT_S = 10.0
+# kube-apiserver itself ends a request after 60 s.
+CALL_TIMEOUT_S = 60.0
+# How much longer than asked a watch may go on before we take the connection for dead.
+WATCH_GRACE_S = 30.0
+# Go's servers close idle connections after 90 s, uvicorn after what it is told: be first.
+IDLE_LIMIT_S = 30.0
+# 429 and 503 with Retry-After say that nothing was done; so often do we ask again.
+MAX_ATTEMPTS = 4
+LONGEST_RETRY_AFTER_S = 10.0
+# Names of the API never have other characters; a name from an edge must not reach another path.
+_SEGMENT = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._:~-]*")
+
+_requests = metrics.Counter("kubeedge_api_requests_total", "Requests to the Kubernetes API", ("verb", "code"))
+
+
+class _ListMeta(msgspec.Struct, rename="camel"):
+    resource_version: str = ""
+    continue_: str = msgspec.field(name="continue", default="")
+
+
+class _List(msgspec.Struct):
+    metadata: _ListMeta
+    items: list[msgspec.Raw] | None = None
+
+
+class _Event(msgspec.Struct):
+    type: str
+    object: msgspec.Raw
+
+
+_list_decoder = msgspec.json.Decoder(_List)
+_event_decoder = msgspec.json.Decoder(_Event)
+_status_decoder = msgspec.json.Decoder(ApiStatus)
+
+
+class HttpApi:
+    """A Kubernetes API server reached over HTTP(S).
+
+    Calls share at most max_connections keep-alive connections and wait in order for a free one; each watch has its own.
+    A read whose kept connection turns out to be closed is repeated on another; a write never is, unless the server said
+    that it did nothing (429, 503 with Retry-After).
+    """
+
+    def __init__(self, access: Access, *, max_connections: int = MAX_CONNECTIONS) -> None:
+        self._access = access
+        self._slots = asyncio.Semaphore(max_connections)
+        self._idle: list[Connection] = []
+        self._open: set[Connection] = set()
+        host = f"[{access.host}]" if ":" in access.host else access.host
+        self._constant_head = (
+            f" HTTP/1.1\r\nHost: {host}:{access.port}\r\nAccept: application/json\r\n"
+            f"User-Agent: kubeedge-python/{kubeedge.__version__}\r\n"
+        )
+
+    def close(self) -> None:
+        """Cut all connections; calls under way fail with ApiUnavailableError."""
+        for connection in list(self._open):
+            connection.close()
+        self._open.clear()
+        self._idle.clear()
+
+    # KubeApi
+
+    async def get(self, kind: Kind, namespace: str, name: str, *, subresource: str = "", as_node: str = "") -> bytes:
+        """Read one object."""
+        return await self._call("GET", _path(kind, namespace, name, subresource), as_node=as_node)
+
+    async def list(
+        self,
+        kind: Kind,
+        namespace: str = "",
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        limit: int = 0,
+        continue_token: str = "",
+    ) -> Items:
+        """Read one page of a collection; all of it when limit is 0."""
+        query = _query(
+            labelSelector=label_selector,
+            fieldSelector=field_selector,
+            limit=str(limit) if limit else "",
+            **{"continue": continue_token},
+        )
+        body = await self._call("GET", _path(kind, namespace) + query, verb="LIST")
+        try:
+            page = _list_decoder.decode(body)
+        except msgspec.DecodeError as error:
+            raise ApiUnavailableError(f"answer is no list of {kind.plural}: {error}") from None
+        return Items(
+            [bytes(item) for item in page.items or ()], page.metadata.resource_version, page.metadata.continue_
+        )
+
+    async def watch(
+        self,
+        kind: Kind,
+        namespace: str = "",
+        *,
+        resource_version: str,
+        label_selector: str = "",
+        field_selector: str = "",
+        timeout_s: int = 0,
+    ) -> AsyncGenerator[WatchEvent, None]:
+        """Follow a collection from resource_version on, bookmarks included; ends when the server ends it."""
+        query = _query(
+            watch="true",
+            allowWatchBookmarks="true",
+            resourceVersion=resource_version,
+            labelSelector=label_selector,
+            fieldSelector=field_selector,
+            timeoutSeconds=str(timeout_s) if timeout_s else "",
+        )
+        request = await self._request("GET", _path(kind, namespace) + query)
+        connection = await self._connect()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s + WATCH_GRACE_S if timeout_s else None
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                code = await connection.open_stream(request)
+                _requests.inc("WATCH", str(code))
+                if code != 200:
+                    raise _error(code, await connection.read_rest())
+            rest = b""
+            while True:
+                # The scope must not reach over the yield: there it would cancel our caller in its own work.
+                async with asyncio.timeout_at(deadline):
+                    chunk = await connection.read_stream()
+                if not chunk:
+                    return
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    if line:
+                        yield _event(line)
+        except TimeoutError:
+            raise ApiUnavailableError(f"watch of {kind.plural} is silent") from None
+        except BrokenConnectionError as error:
+            raise ApiUnavailableError(f"watch of {kind.plural}: {error}") from None
+        finally:
+            self._discard(connection)
+
+    async def create(
+        self, kind: Kind, namespace: str, body: bytes, *, name: str = "", subresource: str = "", as_node: str = ""
+    ) -> bytes:
+        """Create an object, or post to the subresource of name (`token`, `binding`, `eviction`)."""
+        return await self._call("POST", _path(kind, namespace, name, subresource), body, as_node=as_node)
+
+    async def update(
+        self, kind: Kind, namespace: str, name: str, body: bytes, *, subresource: str = "", as_node: str = ""
+    ) -> bytes:
+        """Replace an object."""
+        return await self._call("PUT", _path(kind, namespace, name, subresource), body, as_node=as_node)
+
+    async def patch(
+        self,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        body: bytes,
+        patch_type: str,
+        *,
+        subresource: str = "",
+        as_node: str = "",
+    ) -> bytes:
+        """Patch an object; patch_type is one of the media types of kube.api."""
+        path = _path(kind, namespace, name, subresource)
+        return await self._call("PATCH", path, body, content_type=patch_type, as_node=as_node)
+
+    async def delete(self, kind: Kind, namespace: str, name: str, *, body: bytes = b"", as_node: str = "") -> bytes:
+        """Delete an object; body is a DeleteOptions or empty. Returns the object or Status answered."""
+        return await self._call("DELETE", _path(kind, namespace, name), body, as_node=as_node)
+
+    # Requests
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        *,
+        verb: str = "",
+        content_type: str = "application/json",
+        as_node: str = "",
+    ) -> bytes:
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                request = await self._request(method, path, body, content_type, as_node)
+                for attempt in range(1, MAX_ATTEMPTS + 1):
+                    response = await self._exchange(request, repeatable=method == "GET")
+                    _requests.inc(verb or method, str(response.code))
+                    if 200 <= response.code < 300:
+                        return response.body
+                    if response.code not in (429, 503) or response.retry_after_s < 0 or attempt == MAX_ATTEMPTS:
+                        raise _error(response.code, response.body)
+                    await asyncio.sleep(min(response.retry_after_s, LONGEST_RETRY_AFTER_S))
+        except TimeoutError:
+            _requests.inc(verb or method, "timeout")
+            raise ApiUnavailableError(f"{method} {path}: no answer in {CALL_TIMEOUT_S:.0f} s") from None
+        raise AssertionError("unreachable")
+
+    async def _request(
+        self, method: str, path: str, body: bytes = b"", content_type: str = "", as_node: str = ""
+    ) -> bytes:
+        head = f"{method} {self._access.prefix}{path}{self._constant_head}"
+        try:
+            credential = await self._access.credential.header()
+        except KubeconfigError as error:
+            raise ApiUnavailableError(str(error)) from None
+        if credential:
+            head += f"Authorization: {credential}\r\n"
+        if as_node:
+            _check(as_node)
+            head += f"Impersonate-User: system:node:{as_node}\r\nImpersonate-Group: system:nodes\r\n"
+        if body:
+            head += f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
+        elif method != "GET":
+            head += "Content-Length: 0\r\n"
+        return (head + "\r\n").encode() + body
+
+    async def _exchange(self, request: bytes, *, repeatable: bool) -> Response:
+        async with self._slots:
+            while True:
+                connection = self._take_idle() or await self._connect()
+                used = connection.used
+                try:
+                    response = await connection.exchange(request)
+                except BrokenConnectionError as error:
+                    self._discard(connection)
+                    if used and repeatable and not error.answered:
+                        continue
+                    raise ApiUnavailableError(f"{self._access.host}:{self._access.port}: {error}") from None
+                except BaseException:
+                    # Cancelled in the middle: what comes now would be taken for the next answer.
+                    self._discard(connection)
+                    raise
+                if connection.usable:
+                    connection.idle_since = asyncio.get_running_loop().time()
+                    self._idle.append(connection)
+                else:
+                    self._open.discard(connection)
+                return response
+
+    def _take_idle(self) -> Connection | None:
+        now = asyncio.get_running_loop().time()
+        # The one used last is the one that is most surely alive; the old ones at the bottom end when found.
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.usable and now - connection.idle_since < IDLE_LIMIT_S:
+                return connection
+            self._discard(connection)
+        return None
+
+    def _discard(self, connection: Connection) -> None:
+        connection.close()
+        self._open.discard(connection)
+
+    async def _connect(self) -> Connection:
+        access = self._access
+        where = f"{access.host}:{access.port}"
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                transport, connection = await loop.create_connection(
+                    lambda: Connection(loop),
+                    access.host,
+                    access.port,
+                    ssl=access.tls,
+                    server_hostname=access.server_name if access.tls is not None else None,
+                )
+        except TimeoutError:
+            raise ApiUnavailableError(f"{where}: no connection in {CONNECT_TIMEOUT_S:.0f} s") from None
+        except OSError as error:
+            raise ApiUnavailableError(f"{where}: {error}") from None
+        raw = transport.get_extra_info("socket")
+        if raw is not None:
+            # A watch may be silent for a minute: the kernel finds out about a peer that vanished (15 + 3 x 5 s).
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15)
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+        self._open.add(connection)
+        return connection
+
+
+def _event(line: bytes) -> WatchEvent:
+    try:
+        event = _event_decoder.decode(line)
+    except msgspec.DecodeError as error:
+        raise ApiUnavailableError(f"line is no watch event: {error}") from None
+    if event.type == "ERROR":
+        raise _error(0, bytes(event.object))
+    return WatchEvent(event.type, bytes(event.object))
+
+
+def _error(code: int, body: bytes) -> ApiError | ApiUnavailableError:
+    """Make the exception for an answer that is no success; code 0 means that only the Status knows it."""
+    try:
+        status = _status_decoder.decode(body)
+        if status.status == "Failure" and (status.code or code):
+            return ApiError(status.code or code, status.reason, status.message, body)
+    except msgspec.DecodeError:
+        pass
+    text = body[:200].decode(errors="replace").strip()
+    if not 400 <= code < 500:
+        return ApiUnavailableError(f"answer {code} is no Status: {text}")
+    # A group that the server does not know is refused in plain text, and so do proxies in front of it.
+    reason = {401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 409: "Conflict", 410: "Expired"}.get(code, "")
+    return _refusal(code, reason or "BadRequest", text or f"the server answered {code}")
+
+
+def _refusal(code: int, reason: str, message: str) -> ApiError:
+    status = {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": message,
+        "reason": reason,
+        "code": code,
+    }
+    return ApiError(code, reason, message, orjson.dumps(status))
+
+
+def _check(*segments: str) -> None:
+    for segment in segments:
+        if not _SEGMENT.fullmatch(segment):
+            raise _refusal(400, "BadRequest", f"{segment!r} can be no part of the path of an object")
+
+
+def _path(kind: Kind, namespace: str = "", name: str = "", subresource: str = "") -> str:
+    _check(namespace, name)
+    return kind.path(namespace, name, subresource)
+
+
+def _query(**parameters: str) -> str:
+    query = urlencode({key: value for key, value in parameters.items() if value})
+    return f"?{query}" if query else ""
