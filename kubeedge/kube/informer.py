@@ -90,6 +90,11 @@ class Informer:
         """Whether the first list is in the cache."""
         return self._synced.is_set()
 
+    @property
+    def resource_version(self) -> str:
+        """The place that list and watch have reached; "" before the first list."""
+        return self._resource_version
+
     async def synced(self) -> None:
         """Wait until the first list is in the cache and its ADDED events have been handled."""
         await self._synced.wait()
