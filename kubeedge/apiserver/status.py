@@ -1,4 +1,4 @@
-"""The errors of the API: each constructor returns an ApiError whose Status has the reason, code and words of a real server."""
+"""The errors of the API: each constructor returns an ApiError whose Status has a real server's reason, code and words."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kubeedge.kube.api import ApiError, Kind
 
 
 class Cause(NamedTuple):
-    """One thing wrong with an object: reason is `FieldValueInvalid`, `FieldValueRequired`, …; field is a path like `spec.ports[0].name`."""
+    """One thing wrong: reason is `FieldValueInvalid`, `FieldValueRequired`, …; field is a path like `spec.ports[0].name`."""
 
     reason: str
     message: str
@@ -96,21 +96,19 @@ def conflict(kind: Kind, name: str, why: str = OBJECT_MODIFIED) -> ApiError:
 
 def invalid(kind: Kind, name: str, causes: Sequence[Cause], *, noun: str = "") -> ApiError:
     """422 with every cause; noun replaces the kind's name where a real server names something else."""
-    listed = [cause for index, cause in enumerate(causes) if cause not in causes[:index]]
-    text = "; ".join(map(str, listed)) if not listed else ", ".join(map(str, listed))
-    if len(listed) > 1:
-        text = f"[{text}]"
+    problems = list(dict.fromkeys(map(str, causes)))
+    text = f"[{', '.join(problems)}]" if len(problems) > 1 else "".join(problems)
     who = noun or kind.kind
     qualified = f"{who}.{kind.group}" if kind.group else who
     return status(
         422,
         "Invalid",
-        f'{qualified} "{name}" is invalid: {text}' if listed else f'{qualified} "{name}" is invalid',
+        f'{qualified} "{name}" is invalid: {text}' if text else f'{qualified} "{name}" is invalid',
         _details(
             kind,
             name,
             who,
-            causes=[{"reason": c.reason, "message": c.message, "field": c.field} for c in listed],
+            causes=[{"reason": c.reason, "message": c.message, "field": c.field} for c in causes],
         ),
     )
 

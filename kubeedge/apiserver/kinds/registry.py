@@ -1,4 +1,4 @@
-"""Finds kinds by the names that clients use; custom resource definitions add and remove theirs while the server runs."""
+"""Finds kinds by the names that clients use; custom resource definitions come and go while the server runs."""
 
 from __future__ import annotations
 

@@ -15,7 +15,10 @@ VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update
 
 
 class Subresource(NamedTuple):
-    """A subresource such as `status` or `scale`; group, version and kind are those of its body when it isn't the object itself."""
+    """A subresource such as `status` or `scale`.
+
+    group and version are those of its body when that is another kind than the object itself.
+    """
 
     name: str
     kind: str
@@ -62,8 +65,8 @@ def _no_causes(new: Object, old: Object | None) -> list[Cause]:
 class KindSpec:
     """A kind. Its functions change the object that they are given in place; none does I/O.
 
-    The order of a write, as in a real server: `decode`, `default`, admission, then `prepare_create`, `prepare_update` or
-    `prepare_status`, then `validate` or `validate_status`; a non-empty list of causes is `status.invalid(spec.kind, …)`.
+    The order of a write, as in a real server: `decode`, `default`, admission, then `prepare_create`, `prepare_update`
+    or `prepare_status`, then `validate` or `validate_status`; causes make a `status.invalid(spec.kind, name, causes)`.
     """
 
     kind: Kind
@@ -75,7 +78,7 @@ class KindSpec:
     verbs: tuple[str, ...] = VERBS
     subresources: Mapping[str, Subresource] = field(default_factory=dict)
     storage: Kind | None = None
-    """The kind under which objects are stored when it isn't this one (events of events.k8s.io are stored as core events)."""
+    """The kind under which objects are stored when it isn't this one: events.k8s.io shares the core events."""
     to_storage: Callable[[Object], Object] | None = None
     from_storage: Callable[[Object], Object] | None = None
     unconditional_update: bool = True
@@ -83,7 +86,7 @@ class KindSpec:
     create_on_update: bool = False
     """A PUT of an absent object creates it."""
     strategic_patch: bool = True
-    decode: Decoder = lambda obj: (obj, [])  # noqa: E731
+    decode: Decoder = lambda obj: (obj, [])
     default: Callable[[Object], None] = _nothing
     prepare_create: Callable[[Object], None] = _nothing
     """Drops what clients cannot set (status, deletion marks), sets generation and what only creation sets."""
@@ -94,11 +97,11 @@ class KindSpec:
     validate: Callable[[Object, Object | None], list[Cause]] = _no_causes
     """(new, old or None for a creation): what is wrong with the object or with the change."""
     validate_status: Callable[[Object, Object | None], list[Cause]] = _no_causes
-    selectable_fields: Callable[[Object], dict[str, str]] = lambda obj: {}  # noqa: E731
+    selectable_fields: Callable[[Object], dict[str, str]] = lambda obj: {}
     """Field selector labels of an object and their values."""
     selectable: frozenset[str] = frozenset({"metadata.name", "metadata.namespace"})
     columns: Sequence[Column] = ()
-    row: Callable[[Object, float], list[Any]] = lambda obj, now_s: []  # noqa: E731
+    row: Callable[[Object, float], list[Any]] = lambda obj, now_s: []
     """(object, Unix time in seconds): the cells of its Table row, as many as columns."""
 
     @property
