@@ -5,8 +5,6 @@ Upstream prints the whole file anew and loses comments and order; here only the 
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import yaml
 
 from kubeedge.config.document import Dumper, Loader, parse, read
 from kubeedge.config.errors import ConfigError, Problem
+from kubeedge.store.file import replace
 
 # Mode of a file that has none yet, as upstream's.
 NEW_FILE_MODE = 0o640
@@ -29,7 +28,7 @@ def set_value(path: Path, key: str, value: str) -> bool:
     if changed == text:
         return False
     try:
-        write(path, changed)
+        replace(path, changed.encode(), mode=NEW_FILE_MODE, keep=True)
     except OSError as error:
         raise ConfigError(path, [Problem(key, f"cannot be written: {error}")]) from None
     return True
@@ -61,28 +60,6 @@ def replaced(path: Path, text: str, key: str, value: str) -> str:
     # An anchor, a flow mapping or a missing section: better a file without its comments than a wrong one.
     whole: str = yaml.dump(expected, Dumper=Dumper, sort_keys=True, default_flow_style=False, allow_unicode=True)
     return whole
-
-
-def write(path: Path, text: str) -> None:
-    """Put text in the place of the file at path by rename; its mode and owner are kept. Raises OSError."""
-    try:
-        present = path.stat()
-        mode = present.st_mode & 0o7777
-    except FileNotFoundError:
-        present, mode = None, NEW_FILE_MODE
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            os.fchmod(file.fileno(), mode)
-            if present is not None and os.geteuid() == 0:
-                os.fchown(file.fileno(), present.st_uid, present.st_gid)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _parsed(text: str) -> Any:
