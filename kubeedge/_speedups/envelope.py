@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import orjson
 
+from kubeedge._speedups.scan import ScanError, Scanner, fold
+
 
 class EnvelopeError(ValueError):
-    """An envelope that cannot be read. offset is the position in bytes, as far as it is known."""
+    """An envelope that cannot be read.
 
-    def __init__(self, reason: str, offset: int) -> None:
-        super().__init__(reason)
+    offset is the position in bytes of what is wrong; message_id is the id of the envelope when that much was read.
+    """
+
+    def __init__(self, reason: str, offset: int, message_id: str = "") -> None:
+        super().__init__(f"{reason} at offset {offset}")
         self.reason = reason
         self.offset = offset
+        self.message_id = message_id
 
 
 class Message:
@@ -59,51 +65,116 @@ class Message:
 
 
 def decode(data: bytes) -> Message:
-    """Read one envelope. Raises EnvelopeError."""
+    """Read the envelope at the start of data; what follows it is ignored. Raises EnvelopeError.
+
+    As in Go names of fields are matched without regard to case, unknown fields are passed over, null leaves a field
+    as it is, the last of several wins, and a wrong type is an error (spec 01 §1.1, §2.1.3).
+    """
+    message = Message("", "", 0, "", "", "", "", "", b"null")
+    if not data.isascii():
+        try:
+            data.decode()
+        except UnicodeDecodeError as error:
+            raise EnvelopeError("envelope is no UTF-8", error.start) from None
+    scan = Scanner(data)
     try:
-        envelope = orjson.loads(data)
-        header, route = envelope.get("header") or {}, envelope.get("route") or {}
-        return Message(
-            header.get("msg_id", ""),
-            header.get("parent_msg_id", ""),
-            header.get("timestamp", 0),
-            header.get("resourceversion", ""),
-            route.get("source", ""),
-            route.get("group", ""),
-            route.get("operation", ""),
-            route.get("resource", ""),
-            orjson.dumps(envelope.get("content")),
-            route.get("destination", ""),
-        )
-    except (orjson.JSONDecodeError, AttributeError) as error:
-        raise EnvelopeError(str(error), 0) from None
+        if scan.enter_object("envelope"):
+            while scan.next_member():
+                key = scan.key()
+                if not _read_member(scan, message, key) and not _read_member(scan, message, fold(key)):
+                    scan.skip()
+    except ScanError as error:
+        raise EnvelopeError(error.reason, error.offset, message.id) from None
+    return message
+
+
+def _read_member(scan: Scanner, message: Message, key: bytes) -> bool:
+    """Pass the value of a member of that name; False, and nothing passed, when the name is unknown."""
+    if key == b"header":
+        if scan.enter_object("header"):
+            while scan.next_member():
+                inner = scan.key()
+                if not _read_header(scan, message, inner) and not _read_header(scan, message, fold(inner)):
+                    scan.skip()
+    elif key == b"route":
+        if scan.enter_object("route"):
+            while scan.next_member():
+                inner = scan.key()
+                if not _read_route(scan, message, inner) and not _read_route(scan, message, fold(inner)):
+                    scan.skip()
+    elif key == b"content":
+        scan.skip()
+        message.content = scan.value()
+    else:
+        return False
+    return True
+
+
+def _read_header(scan: Scanner, message: Message, key: bytes) -> bool:
+    if key == b"msg_id":
+        message.id = scan.text(message.id, "msg_id")
+    elif key == b"parent_msg_id":
+        message.parent_id = scan.text(message.parent_id, "parent_msg_id")
+    elif key == b"timestamp":
+        message.timestamp_ms = scan.integer(message.timestamp_ms, "timestamp")
+    elif key == b"resourceversion":
+        message.resource_version = scan.text(message.resource_version, "resourceversion")
+    elif key == b"sync":
+        scan.boolean("sync")
+    elif key == b"type":
+        scan.text("", "type")
+    else:
+        return False
+    return True
+
+
+def _read_route(scan: Scanner, message: Message, key: bytes) -> bool:
+    if key == b"source":
+        message.source = scan.text(message.source, "source")
+    elif key == b"group":
+        message.group = scan.text(message.group, "group")
+    elif key == b"operation":
+        message.operation = scan.text(message.operation, "operation")
+    elif key == b"resource":
+        message.resource = scan.text(message.resource, "resource")
+    elif key == b"destination":
+        message.destination = scan.text(message.destination, "destination")
+    else:
+        return False
+    return True
 
 
 def encode(message: Message) -> bytes:
-    """Write the envelope of message, ending in a newline as the Go side does."""
-    header: dict[str, object] = {"msg_id": message.id}
+    """Write the envelope of message, ending in a newline as the Go side does.
+
+    Keys stand in Go's order, empty ones are left out (spec 01 §1.1). Raises EnvelopeError for text that is no Unicode.
+    """
+    head = f'{{"header":{{"msg_id":{_quote(message.id)}'
     if message.parent_id:
-        header["parent_msg_id"] = message.parent_id
-    header["timestamp"] = message.timestamp_ms
+        head += f',"parent_msg_id":{_quote(message.parent_id)}'
+    head += f',"timestamp":{message.timestamp_ms}'
     if message.resource_version:
-        header["resourceversion"] = message.resource_version
-    route = {
-        key: value
-        for key, value in (
-            ("source", message.source),
-            ("destination", message.destination),
-            ("group", message.group),
-            ("operation", message.operation),
-            ("resource", message.resource),
-        )
-        if value
-    }
-    return (
-        b'{"header":'
-        + orjson.dumps(header)
-        + b',"route":'
-        + orjson.dumps(route)
-        + b',"content":'
-        + message.content
-        + b"}\n"
-    )
+        head += f',"resourceversion":{_quote(message.resource_version)}'
+    route = ""
+    if message.source:
+        route += f',"source":{_quote(message.source)}'
+    if message.destination:
+        route += f',"destination":{_quote(message.destination)}'
+    if message.group:
+        route += f',"group":{_quote(message.group)}'
+    if message.operation:
+        route += f',"operation":{_quote(message.operation)}'
+    if message.resource:
+        route += f',"resource":{_quote(message.resource)}'
+    head += f'}},"route":{{{route[1:]}}},"content":'
+    return b"".join((head.encode(), message.content, b"}\n"))
+
+
+def _quote(text: str) -> str:
+    # Nearly all are plain; the look saves building a bytes object and decoding it again.
+    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return f'"{text}"'
+    try:
+        return orjson.dumps(text).decode()
+    except orjson.JSONEncodeError:
+        raise EnvelopeError("text that is no Unicode", 0) from None

@@ -1,0 +1,27 @@
+cimport cython
+from kubeedge._speedups.scan cimport Scanner
+
+
+@cython.freelist(64)
+cdef class Message:
+    cdef public str id
+    cdef public str parent_id
+    cdef public long long timestamp_ms
+    cdef public str resource_version
+    cdef public str source
+    cdef public str group
+    cdef public str operation
+    cdef public str resource
+    cdef public bytes content
+    cdef public str destination
+
+
+@cython.locals(message=Message, scan=Scanner, key=bytes)
+cpdef Message decode(bytes data)
+@cython.locals(inner=bytes)
+cdef bint _read_member(Scanner scan, Message message, bytes key) except -1
+cdef bint _read_header(Scanner scan, Message message, bytes key) except -1
+cdef bint _read_route(Scanner scan, Message message, bytes key) except -1
+@cython.locals(head=str, route=str)
+cpdef bytes encode(Message message)
+cdef str _quote(str text)
