@@ -1,0 +1,67 @@
+"""What is asked of Node and Pod objects without decoding them whole."""
+
+from __future__ import annotations
+
+import msgspec
+
+from kubeedge.kube.object import Object
+
+EDGE_LABEL = "node-role.kubernetes.io/edge"
+
+
+class _NodeMetadata(msgspec.Struct):
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+
+
+class _Node(msgspec.Struct):
+    metadata: _NodeMetadata
+
+
+class _PodMetadata(msgspec.Struct, rename="camel"):
+    deletion_timestamp: str | None = None
+
+
+class _PodSpec(msgspec.Struct, rename="camel"):
+    node_name: str = ""
+    service_account_name: str = ""
+
+
+class _Pod(msgspec.Struct):
+    metadata: _PodMetadata
+    spec: _PodSpec = msgspec.field(default_factory=_PodSpec)
+
+
+_node = msgspec.json.Decoder(_Node)
+_pod = msgspec.json.Decoder(_Pod)
+
+
+def is_edge_node(node: Object) -> bool:
+    """Whether a Node has the edge label with its empty value, which is what upstream selects by (spec 03 §1.1)."""
+    return (_node.decode(node.raw).metadata.labels or {}).get(EDGE_LABEL) == ""
+
+
+def annotation_of(node: Object, name: str) -> str:
+    """Return the value of an annotation, empty when there is none."""
+    return (_node.decode(node.raw).metadata.annotations or {}).get(name, "")
+
+
+def node_name_of(pod: Object) -> str:
+    """Return the name of the node that a pod is bound to, empty when it is not bound."""
+    return _pod.decode(pod.raw).spec.node_name
+
+
+def service_account_of(pod: Object) -> str:
+    """Return the name of the service account that a pod runs as."""
+    return _pod.decode(pod.raw).spec.service_account_name or "default"
+
+
+def is_terminating(pod: Object) -> bool:
+    """Whether a pod has a deletionTimestamp."""
+    return _pod.decode(pod.raw).metadata.deletion_timestamp is not None
+
+
+def by_node(pod: Object) -> tuple[str, ...]:
+    """Index function: the node of a pod."""
+    name = node_name_of(pod)
+    return (name,) if name else ()

@@ -1,0 +1,105 @@
+"""The requests that wait for a worker: in order for each object, fair between nodes, bounded for each node."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from kubeedge.cloudcore.edgecontroller.request import Request
+
+# An edge waits 60 s for an answer; more requests than these cannot be answered in that time, or it is no honest edge.
+MAX_WAITING_PER_NODE = 512
+MAX_RUNNING_PER_NODE = 16
+
+# These types are about the same object as the type on the right: a status patch must not overtake a deletion.
+_SAME_OBJECT = {"podpatch": "pod", "podstatus": "pod", "nodepatch": "node", "nodestatus": "node"}
+
+_Key = tuple[str, str, str]
+
+
+class _Node:
+    """Requests of one node."""
+
+    __slots__ = ("is_ready", "running", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting: deque[Request] = deque()
+        self.running: set[_Key] = set()
+        self.is_ready = False
+
+    def take(self) -> Request | None:
+        """Return the oldest request whose object nobody works on."""
+        if len(self.running) >= MAX_RUNNING_PER_NODE:
+            return None
+        for index, request in enumerate(self.waiting):
+            key = _key(request)
+            if key not in self.running:
+                del self.waiting[index]
+                self.running.add(key)
+                return request
+        return None
+
+
+class RequestQueue:
+    """Hands each worker the next request.
+
+    Two requests about one object are never worked on at the same time and keep their order. Nodes take turns, so one
+    with a flood of requests delays only itself; past MAX_WAITING_PER_NODE its requests are refused.
+    """
+
+    def __init__(self) -> None:
+        self._nodes: dict[str, _Node] = {}
+        self._ready: deque[tuple[str, _Node]] = deque()
+        self._workers: deque[asyncio.Future[None]] = deque()
+
+    def __len__(self) -> int:
+        return sum(len(node.waiting) for node in self._nodes.values())
+
+    def put(self, request: Request) -> bool:
+        """Queue request; False when its node has too many waiting already."""
+        node = self._nodes.get(request.node)
+        if node is None:
+            node = self._nodes[request.node] = _Node()
+        if len(node.waiting) >= MAX_WAITING_PER_NODE:
+            return False
+        node.waiting.append(request)
+        self._make_ready(request.node, node)
+        return True
+
+    async def take(self) -> Request:
+        """Wait for a request; whoever takes it calls done() with it afterwards."""
+        while True:
+            while self._ready:
+                name, node = self._ready.popleft()
+                node.is_ready = False
+                request = node.take()
+                if request is not None:
+                    if node.waiting:
+                        self._make_ready(name, node)
+                    return request
+            worker: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._workers.append(worker)
+            await worker
+
+    def done(self, request: Request) -> None:
+        """Let the next request about the same object run."""
+        node = self._nodes[request.node]
+        node.running.discard(_key(request))
+        if node.waiting:
+            self._make_ready(request.node, node)
+        elif not node.running:
+            del self._nodes[request.node]
+
+    def _make_ready(self, name: str, node: _Node) -> None:
+        if not node.is_ready:
+            node.is_ready = True
+            self._ready.append((name, node))
+        while self._workers:
+            worker = self._workers.popleft()
+            if not worker.done():
+                worker.set_result(None)
+                break
+
+
+def _key(request: Request) -> _Key:
+    return (request.namespace, _SAME_OBJECT.get(request.type, request.type), request.name)
