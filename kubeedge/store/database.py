@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -11,44 +12,85 @@ from typing import Any, TypeVar
 
 import apsw
 
+from kubeedge import metrics
+from kubeedge.store.lock import LockedError, LockFile
+
 T = TypeVar("T")
 Work = Callable[[apsw.Connection], T]
 
-# Another process may hold the file for a moment; only longer than this is an error.
+log = logging.getLogger(__name__)
+
+# Another process may read the file for a moment (keadm's diagnosis); only longer than this is an error.
 BUSY_TIMEOUT_MS = 10_000
 # Keeps one transaction short enough that the first caller of a burst is not held up by the last.
 MAX_GROUP = 512
+# Pages of the write-ahead log after which it is copied back, and the size that its file is cut to then: what a
+# reader has to search, what a crash leaves to recover and what the log takes on disk stay near 1 MiB.
+CHECKPOINT_PAGES = 256
+LOG_SIZE_LIMIT_BYTES = 1 << 20
+# Reading a whole file to check it is quick up to this size; larger ones are checked where they are read.
+CHECK_LIMIT_BYTES = 64 << 20
+
+_DAMAGED = (apsw.CorruptError, apsw.NotADBError)
+
+_commits = metrics.Counter("kubeedge_store_commits_total", "Transactions committed to databases", ("database",))
+_failures = metrics.Counter("kubeedge_store_failures_total", "Transactions that databases refused", ("database",))
 
 
 class StoreError(Exception):
-    """The database could not do what was asked; path names the file."""
+    """The database could not do what was asked. path names the file; is_damaged says that its content is broken."""
 
-    def __init__(self, path: Path, reason: str) -> None:
+    def __init__(self, path: Path, reason: str, *, is_damaged: bool = False) -> None:
         super().__init__(f"{path}: {reason}")
         self.path = path
         self.reason = reason
+        self.is_damaged = is_damaged
 
 
 class _Job:
-    __slots__ = ("future", "loop", "work")
+    __slots__ = ("error", "future", "loop", "result", "work")
 
     def __init__(self, work: Work[Any], future: asyncio.Future[Any]) -> None:
         self.work = work
         self.future = future
         self.loop = future.get_loop()
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def settle(self) -> None:
+        if self.future.done():
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)
 
 
 class Database:
     """Group-commit writer and reader of one SQLite file.
 
     Everything that is queued when the writer thread looks goes into one transaction (WAL, synchronous=FULL); a caller
-    gets its result after that transaction is on disk. A piece of work that raises is rolled back alone.
+    gets its result after that transaction is on disk. A piece of work that raises is rolled back alone. No other
+    process of ours may have the file open meanwhile: `<file>.lock` beside it sees to that.
     """
 
-    def __init__(self, path: Path, *, migrations: Sequence[str] = (), page_cache_kib: int = 512) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        schema: Sequence[str] = (),
+        migrations: Sequence[str] = (),
+        page_cache_kib: int = 512,
+    ) -> None:
+        """schema are SQL scripts that change nothing when run again (`CREATE TABLE IF NOT EXISTS`), run at each open.
+
+        migrations are SQL scripts that run once each, in this order, after schema (PRAGMA user_version counts them).
+        """
         self.path = path
+        self._schema = schema
         self._migrations = migrations
         self._page_cache_kib = page_cache_kib
+        self._lock = LockFile(path.with_name(f"{path.name}.lock"))
         self._queue: deque[_Job] = deque()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -56,17 +98,30 @@ class Database:
         self._reader: apsw.Connection | None = None
 
     def open(self) -> None:
-        """Open the file, apply what is missing of the migrations and start the writer.
+        """Open the file, check it, apply schema and migrations and start the writer.
 
-        Migrations are SQL scripts, applied in order once each (PRAGMA user_version counts them).
-        Raises StoreError when the file is no database, is damaged or cannot be opened.
+        Raises StoreError when another process has it, it is no database, is damaged, is newer than this program or
+        cannot be opened. What is in the file is never thrown away: a damaged one is left for a person to move.
         """
         try:
+            self._lock.acquire()
+        except LockedError as error:
+            raise StoreError(self.path, f"database is in use: {error}") from None
+        except OSError as error:
+            raise StoreError(self.path, f"database cannot be opened: {error}") from None
+        writer: apsw.Connection | None = None
+        try:
             writer = self._connect()
+            self._check(writer)
             self._migrate(writer)
             self._reader = self._connect()
-        except apsw.Error as error:
-            raise StoreError(self.path, str(error)) from error
+        except BaseException as error:
+            if writer is not None:
+                writer.close()
+            self._lock.release()
+            if isinstance(error, apsw.Error):
+                raise self._failure(error) from error
+            raise
         self._closing = False
         self._thread = threading.Thread(
             target=self._write_groups, args=(writer,), name=f"store-{self.path.name}", daemon=True
@@ -75,14 +130,34 @@ class Database:
 
     def _connect(self) -> apsw.Connection:
         connection = apsw.Connection(str(self.path))
-        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute(f"PRAGMA cache_size=-{self._page_cache_kib}")
+        try:
+            connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute(f"PRAGMA cache_size=-{self._page_cache_kib}")
+            connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+            connection.execute(f"PRAGMA journal_size_limit={LOG_SIZE_LIMIT_BYTES}")
+        except apsw.Error:
+            connection.close()
+            raise
         return connection
 
+    def _check(self, connection: apsw.Connection) -> None:
+        if self.path.stat().st_size > CHECK_LIMIT_BYTES:
+            return
+        answer = connection.execute("PRAGMA quick_check(1)").get
+        if answer != "ok":
+            raise StoreError(self.path, _damage(str(answer)), is_damaged=True)
+
     def _migrate(self, connection: apsw.Connection) -> None:
-        (version,) = next(iter(connection.execute("PRAGMA user_version")))
+        with connection:
+            for script in self._schema:
+                connection.execute(script)
+        version = int(connection.execute("PRAGMA user_version").get)
+        if version > len(self._migrations):
+            raise StoreError(
+                self.path, f"database was written by a newer version (schema {version}, known {len(self._migrations)})"
+            )
         for number, script in enumerate(self._migrations[version:], start=version + 1):
             with connection:
                 connection.execute(script)
@@ -91,8 +166,10 @@ class Database:
     async def write(self, work: Work[T]) -> T:
         """Run work(connection) inside the next transaction; return its result once that is durable.
 
-        work runs on the writer thread and must only use the connection it is given. What it raises is raised here and
-        undoes only its own changes. Raises StoreError when the transaction itself fails (disk full, I/O error).
+        work runs on the writer thread and must only use the connection it is given and return plain values. What it
+        raises is raised here and undoes only its own changes. Raises StoreError when the transaction itself fails
+        (disk full, I/O error): then nothing of it was kept. A caller that is cancelled while it waits leaves its work
+        undone if that had not begun, else it is done whole.
         """
         if self._thread is None or self._closing:
             raise StoreError(self.path, "database is closed")
@@ -111,82 +188,107 @@ class Database:
         try:
             return self._reader.execute(sql, bindings).fetchall()
         except apsw.Error as error:
-            raise StoreError(self.path, str(error)) from error
+            raise self._failure(error) from error
 
     async def close(self) -> None:
-        """Commit what is queued, checkpoint and close."""
+        """Commit what is queued, empty the write-ahead log into the file and close. Can be called twice."""
         if self._thread is None:
             return
         self._closing = True
         self._wake.set()
-        await asyncio.to_thread(self._thread.join)
-        self._thread = None
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
+        thread = self._thread
+        try:
+            await asyncio.to_thread(thread.join)
+        finally:
+            # The thread ends by itself, also when waiting for it was cancelled.
+            self._thread = None
+            if self._reader is not None:
+                self._reader.close()
+                self._reader = None
+
+    def _failure(self, error: apsw.Error) -> StoreError:
+        damaged = isinstance(error, _DAMAGED)
+        return StoreError(self.path, _damage(str(error)) if damaged else str(error), is_damaged=damaged)
+
+    # The writer thread
 
     def _write_groups(self, writer: apsw.Connection) -> None:
-        while True:
-            self._wake.wait()
-            self._wake.clear()
-            while self._queue:
-                self._write_group(writer)
-            if self._closing and not self._queue:
+        try:
+            while True:
+                self._wake.wait()
+                self._wake.clear()
+                while self._queue:
+                    self._write_group(writer)
+                if self._closing and not self._queue:
+                    return
+        finally:
+            try:
+                writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                 writer.close()
-                return
+            except apsw.Error as error:
+                # Nothing is lost: the log is read again at the next open.
+                log.warning("checkpoint failed path=%s reason=%s", self.path, error)
+            self._lock.release()
 
     def _write_group(self, writer: apsw.Connection) -> None:
         jobs: list[_Job] = []
         while self._queue and len(jobs) < MAX_GROUP:
-            jobs.append(self._queue.popleft())
-        outcomes: list[tuple[_Job, Any, BaseException | None]] = []
+            job = self._queue.popleft()
+            if not job.future.cancelled():
+                jobs.append(job)
+        if not jobs:
+            return
         try:
             writer.execute("BEGIN IMMEDIATE")
             for job in jobs:
-                outcomes.append(self._run(writer, job))
+                self._run(writer, job)
             writer.execute("COMMIT")
-        except apsw.Error as error:
-            if writer.in_transaction:
-                writer.execute("ROLLBACK")
-            failure = StoreError(self.path, str(error))
-            outcomes = [(job, None, failure) for job in jobs]
-        self._resolve(outcomes)
+        except Exception as error:
+            failure = self._failure(error) if isinstance(error, apsw.Error) else StoreError(self.path, repr(error))
+            log.error("transaction failed path=%s jobs=%d reason=%s", self.path, len(jobs), failure.reason)
+            _failures.inc(self.path.name)
+            self._roll_back(writer)
+            for job in jobs:
+                job.error = failure
+        else:
+            _commits.inc(self.path.name)
+        _deliver(jobs)
 
-    @staticmethod
-    def _run(writer: apsw.Connection, job: _Job) -> tuple[_Job, Any, BaseException | None]:
-        if job.future.cancelled():
-            return job, None, None
+    def _run(self, writer: apsw.Connection, job: _Job) -> None:
+        """Run one job inside the open transaction; raises only when the transaction is lost."""
         writer.execute("SAVEPOINT job")
         try:
-            result = job.work(writer)
+            job.result = job.work(writer)
         except Exception as error:
-            # The caller is told; the others of the group go on. A disk error shows again at COMMIT.
-            if writer.in_transaction:
-                writer.execute("ROLLBACK TO job")
-                writer.execute("RELEASE job")
-            return job, None, error
+            # SQLite itself ends the transaction on a full disk and the like: then all of the group is lost.
+            if not writer.in_transaction:
+                raise
+            writer.execute("ROLLBACK TO job")
+            job.error = self._failure(error) if isinstance(error, apsw.Error) else error
         writer.execute("RELEASE job")
-        return job, result, None
 
-    @staticmethod
-    def _resolve(outcomes: list[tuple[_Job, Any, BaseException | None]]) -> None:
-        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Job, Any, BaseException | None]]] = {}
-        for outcome in outcomes:
-            by_loop.setdefault(outcome[0].loop, []).append(outcome)
-        for loop, group in by_loop.items():
-            try:
-                # One wake-up of the loop for the whole group.
-                loop.call_soon_threadsafe(_settle, group)
-            except RuntimeError:
-                # The loop is closed: nobody is left to be told.
-                continue
+    def _roll_back(self, writer: apsw.Connection) -> None:
+        try:
+            if writer.in_transaction:
+                writer.execute("ROLLBACK")
+        except apsw.Error as error:
+            log.error("rollback failed path=%s reason=%s", self.path, error)
 
 
-def _settle(outcomes: list[tuple[_Job, Any, BaseException | None]]) -> None:
-    for job, result, error in outcomes:
-        if job.future.done():
+def _damage(reason: str) -> str:
+    return f"database is damaged ({reason}); move the file away to start with an empty one"
+
+
+def _deliver(jobs: list[_Job]) -> None:
+    """Hand the outcomes to the callers, with one wake-up of each loop for the whole group."""
+    for loop in {job.loop for job in jobs}:
+        try:
+            loop.call_soon_threadsafe(_settle, [job for job in jobs if job.loop is loop])
+        except RuntimeError:
+            # The loop is closed: nobody is left to be told.
             continue
-        if error is not None:
-            job.future.set_exception(error)
-        else:
-            job.future.set_result(result)
+
+
+def _settle(jobs: list[_Job]) -> None:
+    for job in jobs:
+        job.settle()
