@@ -1,0 +1,63 @@
+"""What this machine lets the runtime do, found by trying it."""
+
+from __future__ import annotations
+
+import os
+
+from kubeedge.edgecore.edged.runtime.process import cgroups, kernel, namespaces
+
+_LAYERS = ("lower", "upper", "work", "merged")
+
+
+def find(folder: str) -> list[str]:
+    """Return what works: root, user (namespaces by way of a user namespace), uts, ipc, mount, pid, overlay, memory, cpu.
+
+    folder is an empty folder to try mounts in, on the file system that containers will be kept on.
+    """
+    found = ["root"] if os.geteuid() == 0 else []
+    base: list[str] = []
+    if not _works(["uts"], folder, ""):
+        if os.geteuid() == 0 or not _works(["user", "uts"], folder, ""):
+            return found + cgroups.find().usable()
+        base = ["user"]
+    found += base
+    for name, needed, trial in (
+        ("uts", ["uts"], ""),
+        ("ipc", ["ipc"], ""),
+        ("mount", ["mount"], "tmpfs"),
+        ("pid", ["mount", "pid"], "proc"),
+        ("overlay", ["mount"], "overlay"),
+    ):
+        if _works(base + needed, folder, trial):
+            found.append(name)
+    return found + cgroups.find().usable()
+
+
+def _works(names: list[str], folder: str, trial: str) -> bool:
+    """Try namespaces and a mount in a child; tell whether it could."""
+    child = os.fork()
+    if child:
+        return os.waitpid(child, 0)[1] == 0
+    try:
+        namespaces.unshare(names)
+        inner = os.fork()
+        if inner:
+            os._exit(1 if os.waitpid(inner, 0)[1] else 0)
+        if trial:
+            kernel.mount(None, "/", None, kernel.MS_REC | kernel.MS_SLAVE)
+            _try_mount(folder, trial)
+        os._exit(0)
+    except OSError:
+        os._exit(1)
+
+
+def _try_mount(folder: str, trial: str) -> None:
+    if trial == "tmpfs":
+        kernel.mount("tmpfs", folder, "tmpfs", 0)
+    elif trial == "proc":
+        kernel.mount("proc", "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
+    elif trial == "overlay":
+        for name in _LAYERS:
+            os.makedirs(f"{folder}/{name}", exist_ok=True)
+        lower, upper, work, merged = (f"{folder}/{name}" for name in _LAYERS)
+        kernel.mount("overlay", merged, "overlay", 0, f"lowerdir={lower},upperdir={upper},workdir={work}")

@@ -1,0 +1,60 @@
+"""The log format of CRI: `<RFC3339Nano> stdout|stderr F|P <text>`, one line of output a line (spec 05 §5.11)."""
+
+from __future__ import annotations
+
+import time
+
+# A longer line of output is written in pieces tagged P, as containerd and CRI-O do by default.
+MAX_TEXT_BYTES = 16384
+
+
+class LogStream:
+    """Turns the bytes that a container writes into log lines. Keeps at most MAX_TEXT_BYTES of an unfinished line."""
+
+    __slots__ = ("_name", "_pending")
+
+    def __init__(self, name: str) -> None:
+        self._name = name.encode()
+        self._pending = b""
+
+    def feed(self, data: bytes, now_ns: int) -> bytes:
+        """Take output and return the log lines that it completes; empty when it completes none."""
+        text = self._pending + data
+        out: list[bytes] = []
+        full, partial = self._heads(now_ns)
+        lines = text.split(b"\n")
+        rest = lines.pop()
+        for line in lines:
+            while len(line) > MAX_TEXT_BYTES:
+                out += (partial, line[:MAX_TEXT_BYTES], b"\n")
+                line = line[MAX_TEXT_BYTES:]
+            out += (full, line, b"\n")
+        while len(rest) > MAX_TEXT_BYTES:
+            out += (partial, rest[:MAX_TEXT_BYTES], b"\n")
+            rest = rest[MAX_TEXT_BYTES:]
+        self._pending = rest
+        return b"".join(out)
+
+    def cut(self, now_ns: int) -> bytes:
+        """Return what is left as a partial line: the rest of it will be read by another process."""
+        if not self._pending:
+            return b""
+        rest, self._pending = self._pending, b""
+        return b"".join((self._heads(now_ns)[1], rest, b"\n"))
+
+    def close(self, now_ns: int) -> bytes:
+        """Return what is left as a last full line, as containerd does at the end of the output."""
+        if not self._pending:
+            return b""
+        rest, self._pending = self._pending, b""
+        return b"".join((self._heads(now_ns)[0], rest, b"\n"))
+
+    def _heads(self, now_ns: int) -> tuple[bytes, bytes]:
+        stamp = timestamp(now_ns).encode()
+        return b"%s %s F " % (stamp, self._name), b"%s %s P " % (stamp, self._name)
+
+
+def timestamp(now_ns: int) -> str:
+    """Return Unix time in nanoseconds as RFC 3339 in UTC with nine decimals."""
+    seconds, fraction = divmod(now_ns, 1_000_000_000)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{fraction:09d}Z"

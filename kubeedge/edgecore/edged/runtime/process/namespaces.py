@@ -1,0 +1,46 @@
+"""Namespaces by name: making new ones, entering those of a running container."""
+
+from __future__ import annotations
+
+import os
+
+from kubeedge.edgecore.edged.runtime.process import kernel
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# Name -> (clone flag, file in /proc/<pid>/ns), in the order in which they have to be entered: the user namespace
+# gives the right to enter the others, the mount namespace takes the host's /proc away.
+NAMESPACES = {
+    "user": (kernel.CLONE_NEWUSER, "user"),
+    "ipc": (kernel.CLONE_NEWIPC, "ipc"),
+    "uts": (kernel.CLONE_NEWUTS, "uts"),
+    "pid": (kernel.CLONE_NEWPID, "pid"),
+    "mount": (kernel.CLONE_NEWNS, "mnt"),
+}
+
+
+def unshare(names: Iterable[str]) -> None:
+    """Give this process new namespaces of these names. In a new user namespace it stays the user that it is."""
+    wanted = set(names)
+    user, group = os.geteuid(), os.getegid()
+    kernel.unshare(sum(NAMESPACES[name][0] for name in wanted))
+    if "user" in wanted:
+        for file, text in (("uid_map", f"{user} {user} 1"), ("setgroups", "deny"), ("gid_map", f"{group} {group} 1")):
+            with open(f"/proc/self/{file}", "w", encoding="ascii") as map_file:
+                map_file.write(text)
+
+
+def join(target: int, names: Iterable[str]) -> None:
+    """Enter the namespaces of process target that have one of these names and are not this process's already."""
+    wanted = set(names)
+    for name, (flag, file) in NAMESPACES.items():
+        if name not in wanted:
+            continue
+        path = f"/proc/{target}/ns/{file}"
+        if os.stat(path).st_ino == os.stat(f"/proc/self/ns/{file}").st_ino:
+            continue
+        fd = os.open(path, os.O_RDONLY)
+        kernel.setns(fd, flag)
+        os.close(fd)
