@@ -74,3 +74,14 @@ def stamp(raw: bytes, kind: Kind) -> bytes:
     head = b'{"kind":"%s","apiVersion":"%s"' % (kind.kind.encode(), kind.api_version.encode())
     rest = raw.lstrip()[1:].lstrip()
     return head + (b"}" if rest == b"}" else b"," + rest)
+
+
+def is_newer(resource_version: str, than: str) -> bool:
+    """Compare two resourceVersions as KubeEdge does, as decimal numbers; empty is oldest (spec 03 §3.6).
+
+    A version that is no number is taken for newer: the worst that follows is that an object is sent once more.
+    """
+    try:
+        return int(resource_version or "0") > int(than or "0")
+    except ValueError:
+        return resource_version != than

@@ -1,0 +1,205 @@
+"""Compares what nodes have acked with what the API has, when either may have changed (spec 03 §3)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+
+import orjson
+
+from kubeedge import metrics, resources
+from kubeedge.bus import Bus
+from kubeedge.cloudcore.synccontroller.mapping import KindMapping
+from kubeedge.cloudcore.synccontroller.removal import Removal
+from kubeedge.cloudcore.synccontroller.sync import Sync, split_name
+from kubeedge.kube.api import KubeApi
+from kubeedge.kube.caches import Caches
+from kubeedge.kube.informer import EventType, Informer
+from kubeedge.kube.kinds import NODE, POD
+from kubeedge.kube.object import Object, is_newer
+from kubeedge.message import Message, new_message
+
+log = logging.getLogger(__name__)
+
+MODULE = "synccontroller"
+# Upstream sends its corrections in the name of EdgeController, the source that Go edges accept them from.
+SOURCE = "edgecontroller"
+GROUP = "resource"
+HUB = "cloudhub"
+
+# Only repairs what an event should have repaired already: upstream does nothing else, every 5 s.
+FULL_PASS_S = 300.0
+# A pass gives way to everything else after so many syncs (about 2 ms).
+PASS_CHUNK = 200
+
+_corrections = metrics.Counter(
+    "kubeedge_synccontroller_corrections_total",
+    "Messages sent because a node has not the present state",
+    ("operation",),
+)
+
+
+class SyncController:
+    """Looks at the syncs of a node when it connects and at the syncs of an object when it changes.
+
+    Kinds that EdgeController pushes itself, Pods and Nodes, are only looked at when their node connects. Syncs of nodes
+    that are not connected here are left alone, another replica may have them; a sync without a status counts as "0"
+    (spec 03 §3.5).
+
+    object_syncs and cluster_syncs must have the indexes `node` and `object`; is_connected tells whether a node has its
+    session in this process.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        api: KubeApi,
+        caches: Caches,
+        nodes: Informer,
+        object_syncs: Informer,
+        cluster_syncs: Informer,
+        *,
+        is_connected: Callable[[str], bool],
+        full_pass_s: float = FULL_PASS_S,
+    ) -> None:
+        self._bus = bus
+        self._caches = caches
+        self._nodes = nodes
+        self._syncs = (object_syncs, cluster_syncs)
+        self._is_connected = is_connected
+        self._full_pass_s = full_pass_s
+        self._mapping = KindMapping(caches)
+        self._removal = Removal(api)
+        # What a sync calls its kind -> the cache of that kind, None until it has synced or when there is no such kind.
+        self._followed: dict[tuple[str, str], Informer | None] = {}
+        self._unfollowed: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+        bus.register(MODULE, MODULE, self.receive)
+
+    async def run(self) -> None:
+        """Keep nodes and API in step, for ever."""
+        for informer in (self._nodes, *self._syncs):
+            await informer.synced()
+        for informer in self._syncs:
+            informer.on_event(self._on_sync)
+        self._nodes.on_event(self._on_node)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._removal.run())
+            group.create_task(self._pass())
+            while True:
+                group.create_task(self._follow(await self._unfollowed.get()))
+
+    def receive(self, message: Message) -> None:
+        """Take the news that a node has connected (spec 01 §3.8); everything else is not for this module."""
+        if message.operation == "connected":
+            self.connected(resources.node_of(message.resource))
+
+    def connected(self, node: str) -> None:
+        """Send node what it missed, deletions first: an edge keys by name, a late one would hit the successor."""
+        updates = [sync for sync in self._of_node(node) if not self._examine(sync, deletions_only=True)]
+        for sync in updates:
+            self._examine(sync)
+
+    # What happens
+
+    def _on_sync(self, type_: EventType, new: Object, old: Object | None) -> None:
+        if type_ == "ADDED":
+            sync = Sync(new)
+            self._cache(sync.api_version, sync.kind)
+
+    def _on_node(self, type_: EventType, new: Object, old: Object | None) -> None:
+        if type_ == "DELETED":
+            for informer in self._syncs:
+                for sync in informer.by_index("node", new.name):
+                    self._removal.add(informer.kind, sync)
+
+    def _on_object(self, type_: EventType, new: Object, old: Object | None) -> None:
+        for informer in self._syncs:
+            for sync in informer.by_index("object", new.uid):
+                self._examine(sync)
+
+    async def _pass(self) -> None:
+        """Examine everything, at once and then from time to time."""
+        while True:
+            for informer in self._syncs:
+                for count, sync in enumerate(informer.objects()):
+                    if self._nodes.get("", split_name(sync.name)[0]) is None:
+                        self._removal.add(informer.kind, sync)
+                    else:
+                        self._examine(sync)
+                    if count % PASS_CHUNK == PASS_CHUNK - 1:
+                        await asyncio.sleep(0)
+            await asyncio.sleep(self._full_pass_s)
+
+    async def _follow(self, named: tuple[str, str]) -> None:
+        """Watch a kind that occurs in syncs, and examine those once it is known what there is."""
+        kind = await self._mapping.resolve(*named)
+        if kind is None:
+            log.warning("kind of syncs is unknown api_version=%s kind=%s", *named)
+            return
+        informer = self._caches.open(kind)
+        await informer.synced()
+        self._followed[named] = informer
+        if kind not in (POD, NODE):
+            informer.on_event(self._on_object)
+        for syncs in self._syncs:
+            for object in syncs.objects():
+                sync = Sync(object)
+                if (sync.api_version, sync.kind) == named:
+                    self._examine(object)
+
+    # What is done
+
+    def _of_node(self, node: str) -> Iterator[Object]:
+        for informer in self._syncs:
+            yield from informer.by_index("node", node)
+
+    def _cache(self, api_version: str, kind: str) -> Informer | None:
+        named = (api_version, kind)
+        if named not in self._followed:
+            self._followed[named] = None
+            # Without a kind there is nothing to compare; acks and pushes go on without us (quirk SC2).
+            if kind:
+                self._unfollowed.put_nowait(named)
+        return self._followed[named]
+
+    def _examine(self, sync_object: Object, *, deletions_only: bool = False) -> bool:
+        """Send a correction if the node of a sync needs one; return whether the sync is dealt with."""
+        sync = Sync(sync_object)
+        if not self._is_connected(sync.node):
+            return True
+        cache = self._cache(sync.api_version, sync.kind)
+        if cache is None:
+            return True
+        # Upstream keeps syncs of VolumeAttachments in a namespace, which they have not (spec 01 quirk 23).
+        object = cache.get(sync.namespace if cache.kind.namespaced else "", sync.name)
+        if object is None or object.uid != sync.object_uid:
+            if cache.kind == NODE:
+                # A `delete` of the node would end the session of its successor (spec 03 §3.7).
+                self._removal.add(self._syncs[1].kind, sync_object)
+            else:
+                self._send(sync, "delete", _tombstone(sync), "")
+            return True
+        if deletions_only or not is_newer(object.resource_version, sync.version):
+            return not deletions_only
+        self._send(sync, "update", object.raw, object.resource_version)
+        return True
+
+    def _send(self, sync: Sync, operation: str, content: bytes, resource_version: str) -> None:
+        _corrections.inc(operation)
+        resource = resources.build(sync.namespace, sync.kind.lower(), sync.name)
+        message = new_message(
+            SOURCE,
+            GROUP,
+            operation,
+            resources.for_node(sync.node, resource),
+            content,
+            resource_version=resource_version,
+        )
+        self._bus.send(HUB, message)
+
+
+def _tombstone(sync: Sync) -> bytes:
+    """Return what is still known of an object that is gone."""
+    metadata = {"name": sync.name, "namespace": sync.namespace, "uid": sync.object_uid}
+    return orjson.dumps({"metadata": {key: value for key, value in metadata.items() if value}})
