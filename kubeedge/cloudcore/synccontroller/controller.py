@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import orjson
 
@@ -96,9 +96,9 @@ class SyncController:
 
     def connected(self, node: str) -> None:
         """Send node what it missed, deletions first: an edge keys by name, a late one would hit the successor."""
-        updates = [sync for sync in self._of_node(node) if not self._examine(sync, deletions_only=True)]
-        for sync in updates:
-            self._examine(sync)
+        corrections = [self._correction(sync) for informer in self._syncs for sync in informer.by_index("node", node)]
+        for correction in sorted(filter(None, corrections), key=lambda message: message.operation != "delete"):
+            self._send(correction)
 
     # What happens
 
@@ -150,10 +150,6 @@ class SyncController:
 
     # What is done
 
-    def _of_node(self, node: str) -> Iterator[Object]:
-        for informer in self._syncs:
-            yield from informer.by_index("node", node)
-
     def _cache(self, api_version: str, kind: str) -> Informer | None:
         named = (api_version, kind)
         if named not in self._followed:
@@ -163,40 +159,39 @@ class SyncController:
                 self._unfollowed.put_nowait(named)
         return self._followed[named]
 
-    def _examine(self, sync_object: Object, *, deletions_only: bool = False) -> bool:
-        """Send a correction if the node of a sync needs one; return whether the sync is dealt with."""
+    def _examine(self, sync: Object) -> None:
+        correction = self._correction(sync)
+        if correction is not None:
+            self._send(correction)
+
+    def _correction(self, sync_object: Object) -> Message | None:
+        """Return what to tell the node of a sync, if anything."""
         sync = Sync(sync_object)
         if not self._is_connected(sync.node):
-            return True
+            return None
         cache = self._cache(sync.api_version, sync.kind)
         if cache is None:
-            return True
+            return None
         # Upstream keeps syncs of VolumeAttachments in a namespace, which they have not (spec 01 quirk 23).
         object = cache.get(sync.namespace if cache.kind.namespaced else "", sync.name)
-        if object is None or object.uid != sync.object_uid:
-            if cache.kind == NODE:
-                # A `delete` of the node would end the session of its successor (spec 03 §3.7).
-                self._removal.add(self._syncs[1].kind, sync_object)
-            else:
-                self._send(sync, "delete", _tombstone(sync), "")
-            return True
-        if deletions_only or not is_newer(object.resource_version, sync.version):
-            return not deletions_only
-        self._send(sync, "update", object.raw, object.resource_version)
-        return True
+        if object is not None and object.uid == sync.object_uid:
+            if is_newer(object.resource_version, sync.version):
+                return _message(sync, "update", object.raw, object.resource_version)
+        elif cache.kind == NODE:
+            # A `delete` of the node would end the session of its successor (spec 03 §3.7).
+            self._removal.add(self._syncs[1].kind, sync_object)
+        else:
+            return _message(sync, "delete", _tombstone(sync))
+        return None
 
-    def _send(self, sync: Sync, operation: str, content: bytes, resource_version: str) -> None:
-        _corrections.inc(operation)
-        resource = resources.build(sync.namespace, sync.kind.lower(), sync.name)
-        message = new_message(
-            SOURCE,
-            GROUP,
-            operation,
-            resources.for_node(sync.node, resource),
-            content,
-            resource_version=resource_version,
-        )
-        self._bus.send(HUB, message)
+    def _send(self, correction: Message) -> None:
+        _corrections.inc(correction.operation)
+        self._bus.send(HUB, correction)
+
+
+def _message(sync: Sync, operation: str, content: bytes, resource_version: str = "") -> Message:
+    resource = resources.for_node(sync.node, resources.build(sync.namespace, sync.kind.lower(), sync.name))
+    return new_message(SOURCE, GROUP, operation, resource, content, resource_version=resource_version)
 
 
 def _tombstone(sync: Sync) -> bytes:
