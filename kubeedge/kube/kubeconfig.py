@@ -16,6 +16,9 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from kubeedge.pki.pem import PkiError
+from kubeedge.pki.tls import client_context, load_pair
+
 SERVICE_ACCOUNT_FOLDER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 # A token file is replaced long before its token expires (kubelet: at 80 % of its life), so a read a minute is enough.
 TOKEN_REREAD_S = 60.0
@@ -241,7 +244,7 @@ def _access(
         raise KubeconfigError(source, f"server {server} is no http or https URL")
     tls = None
     if url.scheme == "https":
-        tls = _client_context(source, ca_pem, certificate, insecure=bool(cluster.get("insecure-skip-tls-verify")))
+        tls = _context(source, ca_pem, certificate, insecure=bool(cluster.get("insecure-skip-tls-verify")))
     return Access(
         host=url.hostname,
         port=port,
@@ -253,29 +256,19 @@ def _access(
     )
 
 
-def _client_context(
+def _context(
     source: str | Path, ca_pem: bytes, certificate: tuple[bytes, bytes] | None, *, insecure: bool
 ) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cadata=ca_pem.decode("ascii") if ca_pem else None)
-    except (ssl.SSLError, ValueError) as error:
-        raise KubeconfigError(source, f"certificate authority: {error}") from None
-    # Kubernetes' CAs are older than the strictness that newer Pythons turn on (RFC 5280 key identifiers).
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        context = client_context(ca_pem) if ca_pem else ssl.create_default_context()
+        if certificate is not None:
+            load_pair(context, *certificate)
+    except PkiError as error:
+        raise KubeconfigError(source, str(error)) from None
     context.set_alpn_protocols(["http/1.1"])
     if insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    if certificate is not None:
-        # The ssl module takes a file only: one that lives in memory keeps the key off the disk.
-        file = os.memfd_create("kubeconfig")
-        try:
-            os.write(file, certificate[0] + b"\n" + certificate[1])
-            context.load_cert_chain(f"/proc/self/fd/{file}")
-        except ssl.SSLError as error:
-            raise KubeconfigError(source, f"client certificate or key: {error}") from None
-        finally:
-            os.close(file)
     return context
 
 

@@ -55,7 +55,7 @@ def server_context(
         context.set_ciphers(ciphers)
     if alpn:
         context.set_alpn_protocols(list(alpn))
-    _load_pair(context, certificate, key)
+    load_pair(context, certificate, key)
     if client is not ClientCertificate.NONE:
         _load_ca(context, client_ca)
     context.verify_mode = ssl.VerifyMode(client.value)
@@ -71,7 +71,7 @@ def client_context(ca: bytes, certificate: bytes = b"", key: bytes = b"") -> ssl
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     _load_ca(context, ca)
     if certificate:
-        _load_pair(context, certificate, key)
+        load_pair(context, certificate, key)
     return context
 
 
@@ -82,7 +82,8 @@ def _load_ca(context: ssl.SSLContext, ca: bytes) -> None:
         raise PkiError(f"CA certificate cannot be used: {error}") from None
 
 
-def _load_pair(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
+def load_pair(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
+    """Give context its own certificate and key, both PEM. Raises PkiError."""
     try:
         with _as_file(certificate.rstrip(b"\n") + b"\n" + key) as path:
             # The empty password answers OpenSSL's question for one: it would else stop the daemon at the terminal.
