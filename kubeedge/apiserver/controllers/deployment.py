@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from kubeedge.apiserver.controllers import progress, rollout
-from kubeedge.apiserver.controllers.burst import first_error, together
+from kubeedge.apiserver.controllers.burst import first_error, is_code, together
 from kubeedge.apiserver.controllers.cache import Cache
 from kubeedge.apiserver.controllers.events import Recorder
 from kubeedge.apiserver.controllers.ownership import CONTROLLER_INDEX, claimed, reference
@@ -296,7 +296,7 @@ class _Step:
         """Delete the old sets beyond the history limit."""
         gone = obsolete(self._deployment, self._olds)
         error = first_error(await together([self._cache.delete(old, exact=True) for old in gone]))
-        if error is not None and error.code != 409:
+        if error is not None and not is_code(error, 409):
             raise error
         names = {old.metadata.uid for old in gone}
         self._olds = [old for old in self._olds if old.metadata.uid not in names]

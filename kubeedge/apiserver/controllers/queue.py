@@ -38,11 +38,15 @@ class WorkQueue(Generic[K]):
         first_delay_s: float = FIRST_DELAY_S,
         longest_delay_s: float = LONGEST_DELAY_S,
         jitter: Callable[[], float] = random.random,
+        priority: Callable[[K], int] | None = None,
     ) -> None:
+        """Make a queue; priority is asked when a key becomes ready: the highest goes first, among equals the oldest."""
         self._first_delay_s = first_delay_s
         self._longest_delay_s = longest_delay_s
         self._jitter = jitter
-        self._ready: dict[K, None] = {}
+        self._priority = priority
+        self._ready: set[K] = set()
+        self._order: list[tuple[int, int, K]] = []
         self._working: set[K] = set()
         self._again: set[K] = set()
         # A key may stand in the heap more than once; only the entry that agrees with _due counts.
@@ -58,8 +62,10 @@ class WorkQueue(Generic[K]):
         """Make key ready now."""
         if key in self._working:
             self._again.add(key)
-        else:
-            self._ready[key] = None
+        elif key not in self._ready:
+            self._ready.add(key)
+            self._entries += 1
+            heapq.heappush(self._order, (-self._priority(key) if self._priority else 0, self._entries, key))
 
     def add_at(self, key: K, due: float) -> None:
         """Make key ready at the time due; of several times the earliest counts."""
@@ -90,8 +96,8 @@ class WorkQueue(Generic[K]):
                 self.add(key)
         if not self._ready:
             return None
-        key = next(iter(self._ready))
-        del self._ready[key]
+        key = heapq.heappop(self._order)[2]
+        self._ready.remove(key)
         self._working.add(key)
         return key
 
@@ -100,7 +106,7 @@ class WorkQueue(Generic[K]):
         self._working.discard(key)
         if key in self._again:
             self._again.discard(key)
-            self._ready[key] = None
+            self.add(key)
 
     def next_due(self) -> float | None:
         """Return when the next waiting key becomes ready."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from kubeedge.apiserver.controllers.burst import first_error, together
+from kubeedge.apiserver.controllers.burst import Failure, first_error, together, words
 from kubeedge.apiserver.controllers.cache import Cache
 from kubeedge.apiserver.controllers.events import Recorder
 from kubeedge.apiserver.controllers.instants import timestamp
@@ -141,11 +141,11 @@ class ReplicaSets:
             error = await self._scale(replica_set, [pod for pod in pods if is_active(pod)])
             if error is not None:
                 creating = len([pod for pod in pods if is_active(pod)]) < replica_set.spec.replicas
-                failure = ("FailedCreate" if creating else "FailedDelete", error.message)
+                failure = ("FailedCreate" if creating else "FailedDelete", words(error))
         return await self._report(replica_set, failure, error)
 
     async def _report(
-        self, replica_set: ReplicaSet, failure: tuple[str, str] | None, error: ApiError | None
+        self, replica_set: ReplicaSet, failure: tuple[str, str] | None, error: Failure | None
     ) -> float | None:
         now_s = self._clock()
         meta = replica_set.metadata
@@ -168,7 +168,7 @@ class ReplicaSets:
         waits = [available_in(pod, replica_set.spec.min_ready_seconds, now_s) for pod in pods if is_active(pod)]
         return min((wait for wait in waits if wait), default=None)
 
-    async def _scale(self, replica_set: ReplicaSet, active: list[Pod]) -> ApiError | None:
+    async def _scale(self, replica_set: ReplicaSet, active: list[Pod]) -> Failure | None:
         missing = replica_set.spec.replicas - len(active)
         if missing > 0:
             return await self._create(replica_set, min(missing, BURST))
@@ -176,7 +176,7 @@ class ReplicaSets:
             return await self._delete(replica_set, active, min(-missing, BURST))
         return None
 
-    async def _create(self, replica_set: ReplicaSet, count: int) -> ApiError | None:
+    async def _create(self, replica_set: ReplicaSet, count: int) -> Failure | None:
         """Make count pods, few at first and more once it works, so that a refusal costs few calls."""
         meta = replica_set.metadata
         body = from_template(replica_set.spec.template, REPLICA_SET, meta)
@@ -191,19 +191,19 @@ class ReplicaSets:
             if error is not None:
                 if is_namespace_ending(error):
                     return None
-                self._tell(meta, "FailedCreate", f"Error creating: {error.message}", warning=True)
+                self._tell(meta, "FailedCreate", f"Error creating: {words(error)}", warning=True)
                 return error
             count -= size
             batch *= 2
         return None
 
-    async def _delete(self, replica_set: ReplicaSet, active: list[Pod], count: int) -> ApiError | None:
+    async def _delete(self, replica_set: ReplicaSet, active: list[Pod], count: int) -> Failure | None:
         meta = replica_set.metadata
         victims = deletion_order(active, self._neighbours(meta, active))[:count]
         outcomes = await together([self._pods.delete(pod) for pod in victims])
         for pod, outcome in zip(victims, outcomes, strict=True):
-            if isinstance(outcome, ApiError):
-                self._tell(meta, "FailedDelete", f"Error deleting: {outcome.message}", warning=True)
+            if isinstance(outcome, Failure):
+                self._tell(meta, "FailedDelete", f"Error deleting: {words(outcome)}", warning=True)
             else:
                 self._tell(meta, "SuccessfulDelete", f"Deleted pod: {pod.metadata.name}")
         return first_error(outcomes)
@@ -225,6 +225,6 @@ class ReplicaSets:
         self._recorder.event(COMPONENT, REPLICA_SET, meta, reason, message, warning=warning)
 
 
-def is_namespace_ending(error: ApiError) -> bool:
+def is_namespace_ending(error: Failure) -> bool:
     """Tell whether a creation was refused because its namespace is being deleted."""
-    return error.code == 403 and "because it is being terminated" in error.message
+    return isinstance(error, ApiError) and error.code == 403 and "because it is being terminated" in error.message
