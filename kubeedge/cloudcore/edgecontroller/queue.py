@@ -79,7 +79,12 @@ class RequestQueue:
                     return request
             worker: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._workers.append(worker)
-            await worker
+            try:
+                await worker
+            except asyncio.CancelledError:
+                # It may have been woken just before, for a request that somebody else must take now.
+                self._wake_one()
+                raise
 
     def done(self, request: Request) -> None:
         """Let the next request about the same object run."""
@@ -94,6 +99,9 @@ class RequestQueue:
         if not node.is_ready:
             node.is_ready = True
             self._ready.append((name, node))
+        self._wake_one()
+
+    def _wake_one(self) -> None:
         while self._workers:
             worker = self._workers.popleft()
             if not worker.done():
