@@ -1,4 +1,4 @@
-"""Control groups, version 1 or 2: limits, out-of-memory counts, and killing all that a container started (spec 05 §5.8)."""
+"""Control groups, version 1 or 2: limits, out-of-memory counts, what a container started (spec 05 §5.8)."""
 
 from __future__ import annotations
 

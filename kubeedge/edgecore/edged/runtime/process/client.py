@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
 import kubeedge
@@ -67,7 +67,7 @@ class Client:
             _send(connection, request, ())
             return await _answer(connection, timeout_s)
 
-    async def watch(self) -> AsyncIterator[list[str]]:
+    async def watch(self) -> AsyncGenerator[list[str], None]:
         """Give hello, the states of all containers, synced, and every later state. Ends with the supervisor."""
         loop = asyncio.get_running_loop()
         with self._connect() as connection:

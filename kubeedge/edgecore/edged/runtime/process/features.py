@@ -10,9 +10,10 @@ _LAYERS = ("lower", "upper", "work", "merged")
 
 
 def find(folder: str) -> list[str]:
-    """Return what works: root, user (namespaces by way of a user namespace), uts, ipc, mount, pid, overlay, memory, cpu.
+    """Return the words for what works: root, uts, ipc, mount, pid, overlay, memory, cpu.
 
-    folder is an empty folder to try mounts in, on the file system that containers will be kept on.
+    The word `user` says that namespaces can be had, but only inside a user namespace. folder is an empty folder to
+    try mounts in, on the file system that containers will be kept on.
     """
     found = ["root"] if os.geteuid() == 0 else []
     base: list[str] = []

@@ -99,6 +99,7 @@ def _become_child(channel: int) -> None:
 
 
 def _set_stdio(folder: str, plan: dict[str, Any], terminal: int) -> None:
+    stdio: tuple[int, ...]
     if terminal >= 0:
         fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
         stdio = (terminal, terminal, terminal)

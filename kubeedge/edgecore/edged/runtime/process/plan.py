@@ -21,7 +21,7 @@ TERMINATION_PATH_ANNOTATION = "io.kubernetes.container.terminationMessagePath"
 CGROUP_PARENT = "kubeedge"
 
 
-class Refusal(RuntimeCallError):  # noqa: N818 - it is an answer
+class Refusal(RuntimeCallError):
     """The machine or the runtime cannot honour what the container asks for."""
 
     def __init__(self, message: str) -> None:
@@ -170,8 +170,6 @@ def _check_limits(config: ContainerConfig, features: frozenset[str], enforce_lim
 def _mounts(config: ContainerConfig, names: set[str]) -> list[Mount]:
     """Return the mounts to make; without a mount namespace only those that are there already can be had."""
     if "mount" in names:
-        if config.security.readonly_rootfs and "mount" not in names:
-            raise Refusal("readOnlyRootFilesystem needs a mount namespace, which this machine does not allow")
         if any(mount.propagation is MountPropagation.BIDIRECTIONAL for mount in config.mounts):
             raise Refusal("mount propagation Bidirectional is not supported")
         return config.mounts

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from kubeedge.edgecore.edged.runtime.interface import ContainerConfig, SandboxConfig
-from kubeedge.edgecore.edged.runtime.process import launch, supervisor
+from kubeedge.edgecore.edged.runtime.process import launch
 
 
 @dataclass(slots=True)
@@ -35,7 +35,7 @@ class SandboxRecord:
 
 @dataclass(slots=True)
 class ContainerRecord:
-    """A container as it was asked for. image_ref is what the listing shows as its image."""
+    """A container as it was asked for. image_ref is what the listing shows as its image, cgroup empty for none."""
 
     id: str
     sandbox_id: str
@@ -43,6 +43,7 @@ class ContainerRecord:
     created_at: int
     image_ref: str
     log_path: str
+    cgroup: str
 
 
 class Records:
@@ -118,7 +119,7 @@ class Records:
 
     def boot_id(self) -> str:
         """Return what names this run of the machine."""
-        return supervisor._read("/proc/sys/kernel/random/boot_id").strip()
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
 def _write(path: Path, data: bytes) -> None:

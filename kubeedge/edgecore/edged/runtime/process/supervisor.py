@@ -4,8 +4,8 @@ One process for all containers, started by the runtime and never stopped by it: 
 asked over a Unix socket of type SEQPACKET, one request a connection, fields separated by NUL:
 
     watch                                   hello, a state for every container, synced; then a state at each change
-    start <id> <sandbox> <log> <cgroup> <tty>   ok | error <text>
-    stop <id> <milliseconds>                ok when it has ended
+    start <id> <sandbox> <log> <cgroup> <tty>   its state; when it cannot start: exited, StartError and a text
+    stop <id> <milliseconds>                its state when it has ended
     exec <id> <argument>...  + 2 descriptors    exit <code> | error <text>; closing the connection kills the command
     log <id>                                ok; opens the log file anew, after a rotation
     forget <id>                             ok; its folder may be removed
@@ -34,7 +34,7 @@ from kubeedge.edgecore.edged.runtime.process import cgroups, features, kernel, l
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import NoReturn
 
 SOCKET = "supervisor.sock"
@@ -88,14 +88,12 @@ class Container:
         """Tell whether its main process lives."""
         return self.pid > 0 and not self.finished_ns
 
-    def state(self) -> bytes:
-        """Return the message that tells a watcher of it."""
-        fields: tuple[str, str | int, str | int, str | int, str | int, str]
-        if self.finished_ns:
-            fields = ("exited", self.started_ns, self.finished_ns, self.code, self.reason, self.message)
-        else:
-            fields = ("running", self.started_ns, 0, self.pid, "", "")
-        return "\0".join(("state", self.id, *map(str, fields))).encode("utf-8", "replace")
+    def state(self) -> list[str]:
+        """Return the fields of the message that tells of it."""
+        if not self.finished_ns:
+            return ["state", self.id, "running", str(self.started_ns), "0", str(self.pid), "", ""]
+        times = (str(self.started_ns), str(self.finished_ns))
+        return ["state", self.id, "exited", *times, str(self.code), self.reason, self.message]
 
 
 class Exec:
@@ -176,10 +174,10 @@ class Supervisor:
                 handler = self._handlers.get(fd)
                 if handler is not None:
                     handler()
-            for watcher in [watcher for watcher in self._watchers if watcher.unsent]:
-                self._flush(watcher)
             self._reap()
             self._kill_late()
+            for watcher in [watcher for watcher in self._watchers if watcher.unsent]:
+                self._flush(watcher)
 
     def _add(self, fd: int, handler: Callable[[], None]) -> None:
         self._handlers[fd] = handler
@@ -193,7 +191,7 @@ class Supervisor:
 
     def _accept(self, listener: _socket.socket) -> None:
         try:
-            fd, _ = listener._accept()
+            fd, _ = listener._accept()  # type: ignore[attr-defined]
         except OSError:
             return
         os.set_blocking(fd, False)
@@ -256,8 +254,10 @@ class Supervisor:
             self._answer(connection, "error", f"unknown request {word}")
 
     def _answer(self, connection: Connection, *fields: str) -> None:
+        if connection.socket.fileno() < 0:
+            return  # its end was the reason for what happened
         try:
-            connection.socket.send("\0".join(fields).encode("utf-8", "surrogateescape"))
+            connection.socket.send(_packet(fields))
         except OSError as error:
             _log(f"answer not sent error={error.strerror}")
         self._close(connection)
@@ -274,14 +274,14 @@ class Supervisor:
             _kill_session(connection.job.pid)
 
     def _watch(self, connection: Connection) -> None:
-        hello = "\0".join(("hello", __version__, str(os.getpid()), " ".join(self._features))).encode()
-        shown = (container.state() for container in self._containers.values() if container.pid or container.finished_ns)
-        connection.unsent = [hello, *shown, b"synced"]
+        hello = ["hello", __version__, str(os.getpid()), " ".join(self._features)]
+        known = (container.state() for container in self._containers.values() if container.pid or container.finished_ns)
+        connection.unsent = [_packet(fields) for fields in (hello, *known, ["synced"])]
         self._watchers.append(connection)
 
     def _tell(self, container: Container) -> None:
         for watcher in self._watchers:
-            watcher.unsent.append(container.state())
+            watcher.unsent.append(_packet(container.state()))
 
     def _flush(self, watcher: Connection) -> None:
         """Send what fits; whoever lets it pile up is left, connects again and gets a snapshot."""
@@ -387,10 +387,10 @@ class Supervisor:
         elif started.error:
             self._children.pop(job.pid, None)
             self._finish(job, START_ERROR_CODE, "StartError", started.error)
-            self._answer(started.connection, "error", started.error)
+            self._answer(started.connection, *job.state())
         else:
             self._tell(job)
-            self._answer(started.connection, "ok")
+            self._answer(started.connection, *job.state())
         self._settle_strays()
 
     def _know_pid(self, started: Launch, pid: int) -> None:
@@ -413,9 +413,9 @@ class Supervisor:
         _write_durably(f"{container.folder}/started", "\n".join(map(str, fields)))
 
     def _stop(self, connection: Connection, name: str, grace_ms: int) -> None:
-        container = self._containers.get(name)
-        if container is None or not container.is_running():
-            self._answer(connection, "ok")
+        container = self._containers[name]
+        if not container.is_running():
+            self._answer(connection, *container.state())
             return
         now = time.monotonic_ns()
         deadline = now + grace_ms * 1_000_000
@@ -532,7 +532,7 @@ class Supervisor:
         _write_durably(f"{container.folder}/exited", f"{container.finished_ns}\n{code}\n{reason}\n{message}")
         self._tell(container)
         for connection in container.waiting:
-            self._answer(connection, "ok")
+            self._answer(connection, *container.state())
         container.waiting.clear()
 
     # Output
@@ -681,6 +681,10 @@ def _open_own_log(path: str) -> None:
         os.dup2(source, place)
     os.close(fd)
     os.close(null)
+
+
+def _packet(fields: Iterable[str]) -> bytes:
+    return "\0".join(fields).encode("utf-8", "surrogateescape")
 
 
 def _log(text: str) -> None:
