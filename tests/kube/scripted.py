@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -61,10 +62,10 @@ class Script:
 
 
 @asynccontextmanager
-async def scripted(*answers: bytes | None) -> AsyncIterator[Script]:
+async def scripted(*answers: bytes | None, tls: ssl.SSLContext | None = None) -> AsyncIterator[Script]:
     """Serve answers on a free port of 127.0.0.1."""
     script = Script(list(answers))
-    server = await asyncio.start_server(script.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(script.serve, "127.0.0.1", 0, ssl=tls)
     script.port = server.sockets[0].getsockname()[1]
     try:
         yield script

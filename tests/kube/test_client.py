@@ -15,6 +15,8 @@ from kubeedge.kube.api import MERGE_PATCH, ApiError, ApiUnavailableError
 from kubeedge.kube.client import HttpApi
 from kubeedge.kube.kinds import NODE, POD
 from kubeedge.kube.kubeconfig import Access, Credential, FixedCredential
+from kubeedge.pki.authority import Authority
+from kubeedge.pki.tls import ClientCertificate, client_context, server_context
 from tests.kube.scripted import answer, scripted
 
 STATUS = orjson.dumps(
@@ -268,3 +270,26 @@ async def test_a_silent_watch_ends_some_time_after_the_time_asked_for(monkeypatc
         with pytest.raises(ApiUnavailableError, match="silent"):
             async for _ in api.watch(POD, resource_version="5", timeout_s=1):
                 pass
+
+
+def test_calls_and_watches_work_over_tls_on_uvloop_too() -> None:
+    authority = Authority.create("test-ca")
+    pair = authority.sign_server(["127.0.0.1"], [])
+    context = server_context(pair.certificate_pem, pair.key_pem, client=ClientCertificate.NONE)
+
+    async def run() -> None:
+        event = lines({"type": "ADDED", "object": {"metadata": {"name": "a"}}})
+        async with scripted(answer(200, b"{}"), answer(200, b'{"b":1}'), event, tls=context) as script:
+            access = script.access
+            access.tls = client_context(authority.certificate_pem)
+            api = HttpApi(access)
+            await api.get(POD, "default", "a")
+            assert await api.update(POD, "default", "a", b"{}") == b'{"b":1}'
+            assert [each.type async for each in api.watch(POD, resource_version="1")] == ["ADDED"]
+            access.tls = client_context(Authority.create("other").certificate_pem)
+            with pytest.raises(ApiUnavailableError, match="certificate"):
+                async for _ in api.watch(POD, resource_version="1"):
+                    pass
+            api.close()
+
+    uvloop.run(run())
