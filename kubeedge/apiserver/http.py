@@ -1,0 +1,339 @@
+"""The way in over HTTPS: an ASGI application on uvicorn's httptools protocol, with client certificates and tokens."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from typing import Any
+from urllib.parse import parse_qs
+
+import orjson
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from kubeedge import metrics
+from kubeedge.apiserver import status
+from kubeedge.apiserver.authentication import AUTHENTICATED, Authenticator, User, certificate_user
+from kubeedge.apiserver.authorization import Attributes
+from kubeedge.apiserver.documents import Document, Documents
+from kubeedge.apiserver.engine import Call, Engine, UnknownGroupError
+from kubeedge.apiserver.representation import EventWriter, Form, Page, content_type, negotiated, to_yaml, write_answer, write_page
+from kubeedge.apiserver.request import NO_QUERY, Query, place, verb
+from kubeedge.apiserver.watch import Watch
+from kubeedge.apiserver.writing import Sent
+from kubeedge.kube.api import ApiError
+from kubeedge.store.database import StoreError
+
+log = logging.getLogger(__name__)
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+# As large as etcd's requests behind a real server may be.
+MAX_BODY_BYTES = 3 << 20
+# All but watches: a call that has not been answered by then isn't, whatever it waits for.
+REQUEST_TIMEOUT_S = 60
+# How long requests get to finish when the server stops.
+STOP_TIMEOUT_S = 5
+KEEP_ALIVE_S = 180
+
+_requests = metrics.Counter("kubeedge_apiserver_requests_total", "Requests answered", ("verb", "code"))
+_refused = metrics.Counter("kubeedge_apiserver_connections_refused_total", "Requests that were no HTTP")
+_NO_CACHE = (b"cache-control", b"no-cache, private")
+_NOT_FOUND = b"404 page not found\n"
+
+
+class Peer:
+    """The other end of a connection: who its certificate says it is, and what to call when it is gone."""
+
+    __slots__ = ("on_lost", "user")
+
+    def __init__(self, user: User | None) -> None:
+        self.user = user
+        self.on_lost: Callable[[], None] | None = None
+
+
+class _Protocol(HttpToolsProtocol):
+    """Gives each request the owner of the connection's client certificate, and tells when the connection is lost."""
+
+    peer: Peer
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.peer = Peer(certificate_user(transport.get_extra_info("ssl_object")))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self.peer.on_lost is not None:
+            self.peer.on_lost()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["state"] = {"peer": self.peer}
+
+    def send_400_response(self, msg: str) -> None:
+        _refused.inc()
+        super().send_400_response(msg)
+
+
+class Application:
+    """Turns HTTP requests into calls of the engine and what they return into responses."""
+
+    def __init__(self, engine: Engine, authenticator: Authenticator, documents: Documents) -> None:
+        self._engine = engine
+        self._authenticator = authenticator
+        self._documents = documents
+        self._watches: set[Watch] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request (ASGI 3)."""
+        request = _Request(scope)
+        try:
+            try:
+                await self._answer(request, receive, send)
+            except UnknownGroupError:
+                await request.respond(send, 404, _NOT_FOUND, "text/plain; charset=utf-8")
+            except StoreError as error:
+                raise status.internal_error(error.reason) from None
+            except TimeoutError:
+                raise status.timeout("request did not complete within the allotted timeout") from None
+        except ApiError as error:
+            await request.respond(send, error.code, error.status, "application/json", _retry(error))
+        except Exception:
+            if request.is_started:
+                raise
+            log.exception("request failed method=%s path=%s", request.method, request.path)
+            failure = status.internal_error("unexpected error, see the log of the server")
+            await request.respond(send, failure.code, failure.status, "application/json")
+
+    def close_watches(self) -> None:
+        """End every watch, so that the server can stop."""
+        for watch in list(self._watches):
+            watch.close()
+
+    async def _answer(self, request: _Request, receive: Receive, send: Send) -> None:
+        user = self._user(request)
+        at = place(request.path)
+        if at is None:
+            await self._answer_path(request, user, send)
+            return
+        query = request.query()
+        what = verb(request.method, at, query)
+        request.verb = what
+        form = negotiated(request.header(b"accept"))
+        sent = Sent(b"", "")
+        if request.method not in ("GET", "HEAD"):
+            # Who may not do it need not send all of it.
+            call = Call(user, what, at, query)
+            self._engine.authorize(call)
+            sent = Sent(await _read_body(receive), request.header(b"content-type"))
+        async with asyncio.timeout(REQUEST_TIMEOUT_S):
+            result = await self._engine.call(Call(user, what, at, query, sent))
+        if isinstance(result, Watch):
+            await self._stream(request, result, at_form=form, send=send)
+            return
+        now_s = self._engine.storage.now_s()
+        shown = query.text("includeObject")
+        if isinstance(result, Page):
+            await request.respond(send, 200, write_page(result, form, now_s, shown), content_type(form))
+        else:
+            body = write_answer(result, form, now_s, shown)
+            await request.respond(send, result.code, body, content_type(form), _warnings(result.warnings))
+
+    async def _stream(self, request: _Request, watch: Watch, *, at_form: Form, send: Send) -> None:
+        at = place(request.path)
+        assert at is not None
+        form = Form.JSON if at_form is Form.YAML else at_form
+        writer = EventWriter(
+            self._engine.spec_of(at), form, self._engine.storage.now_s, request.query().text("includeObject")
+        )
+        peer = request.peer
+        peer.on_lost = watch.close
+        self._watches.add(watch)
+        try:
+            await request.start(send, 200, content_type(form))
+            async for batch in watch.batches():
+                await send({"type": "http.response.body", "body": writer.write(batch), "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            peer.on_lost = None
+            self._watches.discard(watch)
+            watch.release()
+
+    async def _answer_path(self, request: _Request, user: User, send: Send) -> None:
+        if not user.is_master:
+            asked = Attributes(request.method.lower(), path=request.path)
+            self._engine.authorizer.require(user, asked)
+        found = self._documents.find(request.path, request.header(b"accept"), request.query())
+        if found is None:
+            await request.respond(send, 404, _NOT_FOUND, "text/plain; charset=utf-8")
+            return
+        if request.method not in ("GET", "HEAD"):
+            raise status.method_not_allowed()
+        await request.respond(send, found.code, *_written(found, request.header(b"accept")), found.headers)
+
+    def _user(self, request: _Request) -> User:
+        user = self._authenticator.authenticate(request.header(b"authorization"), request.peer.user)
+        name = request.header(b"impersonate-user")
+        if not name:
+            return user
+        if not user.is_master:
+            self._engine.authorizer.require(user, Attributes("impersonate", resource="users", name=name))
+        groups = request.headers(b"impersonate-group")
+        extra: dict[str, Sequence[str]] = {}
+        for header, value in request.scope["headers"]:
+            if header.startswith(b"impersonate-extra-"):
+                key = header.removeprefix(b"impersonate-extra-").decode()
+                extra[key] = (*extra.get(key, ()), value.decode())
+        return User(name, (*groups, AUTHENTICATED), request.header(b"impersonate-uid"), extra)
+
+
+class _Request:
+    """One request as uvicorn gives it, and the response to it."""
+
+    __slots__ = ("_query", "is_started", "method", "path", "peer", "scope", "verb")
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.peer: Peer = scope["state"]["peer"]
+        self.verb = ""
+        self.is_started = False
+        self._query: Query | None = None
+
+    def header(self, name: bytes) -> str:
+        """Return the first header of a name, or nothing."""
+        for key, value in self.scope["headers"]:
+            if key == name:
+                text: str = value.decode("latin-1")
+                return text
+        return ""
+
+    def headers(self, name: bytes) -> list[str]:
+        """Return every header of a name."""
+        return [value.decode("latin-1") for key, value in self.scope["headers"] if key == name]
+
+    def query(self) -> Query:
+        """Return the parsed query."""
+        if self._query is None:
+            text = self.scope["query_string"].decode("latin-1")
+            self._query = Query(parse_qs(text, keep_blank_values=True)) if text else NO_QUERY
+        return self._query
+
+    async def start(
+        self, send: Send, code: int, media_type: str, headers: Sequence[tuple[bytes, bytes]] = ()
+    ) -> None:
+        """Send status and headers."""
+        self.is_started = True
+        _requests.inc(self.verb or self.method.lower(), str(code))
+        start = [(b"content-type", media_type.encode()), _NO_CACHE, *headers]
+        await send({"type": "http.response.start", "status": code, "headers": start})
+
+    async def respond(
+        self, send: Send, code: int, body: bytes, media_type: str, headers: Sequence[tuple[bytes, bytes]] = ()
+    ) -> None:
+        """Send a whole response."""
+        await self.start(send, code, media_type, [(b"content-length", b"%d" % len(body)), *headers])
+        await send({"type": "http.response.body", "body": body})
+
+
+async def _read_body(receive: Receive) -> bytes:
+    """Return the whole body. Raises ApiError 413, or 400 when the client is gone."""
+    parts: list[bytes] = []
+    size = 0
+    async with asyncio.timeout(REQUEST_TIMEOUT_S):
+        while True:
+            message = await receive()
+            if message["type"] != "http.request":
+                raise status.bad_request("client went away")
+            body = message["body"]
+            size += len(body)
+            if size > MAX_BODY_BYTES:
+                raise status.request_entity_too_large(f"Request entity too large: limit is {MAX_BODY_BYTES}")
+            parts.append(body)
+            if not message.get("more_body"):
+                return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _warnings(texts: Sequence[str]) -> list[tuple[bytes, bytes]]:
+    quoted = (text.replace("\\", "\\\\").replace('"', '\\"') for text in texts)
+    return [(b"warning", f'299 - "{text}"'.encode()) for text in quoted]
+
+
+def _retry(error: ApiError) -> list[tuple[bytes, bytes]]:
+    if error.code not in (429, 503, 504):
+        return []
+    details: Mapping[str, Any] = orjson.loads(error.status).get("details") or {}
+    seconds = details.get("retryAfterSeconds")
+    return [(b"retry-after", b"%d" % seconds)] if seconds else []
+
+
+def _written(found: Document, accept: str) -> tuple[bytes, str]:
+    """Write a document as it is, or as YAML where that is asked for."""
+    if isinstance(found.body, bytes):
+        return found.body, found.media_type
+    if negotiated(accept) is Form.YAML:
+        return to_yaml(found.body), content_type(Form.YAML)
+    return orjson.dumps(found.body), found.media_type
+
+
+class Server:
+    """Listens and serves until cancelled."""
+
+    def __init__(self, application: Application, context: ssl.SSLContext, address: str, port: int) -> None:
+        self._application = application
+        self._context = context
+        self._address = address
+        self._port = port
+        self._server: asyncio.Server | None = None
+        self._state = ServerState()
+
+    async def open(self) -> int:
+        """Bind and listen; return the port. Raises OSError."""
+        config = Config(
+            self._application,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            interface="asgi3",
+            ws="none",
+            http=_Protocol,
+            proxy_headers=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+        )
+        config.load()
+
+        def protocol() -> _Protocol:
+            return _Protocol(config, self._state, {})
+
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            protocol, self._address, self._port, ssl=self._context, backlog=socket.SOMAXCONN
+        )
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    async def run(self) -> None:
+        """Serve until cancelled; what is being answered then is answered, watches end."""
+        assert self._server is not None
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await self._stop(self._server)
+
+    async def _stop(self, server: asyncio.Server) -> None:
+        server.close()
+        self._application.close_watches()
+        for connection in list(self._state.connections):
+            connection.shutdown()
+        tasks = set(self._state.tasks)
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=STOP_TIMEOUT_S)
+            for task in late:
+                task.cancel()
