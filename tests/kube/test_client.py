@@ -9,6 +9,7 @@ from contextlib import aclosing
 
 import orjson
 import pytest
+import uvloop
 
 from kubeedge.kube import client as client_module
 from kubeedge.kube.api import MERGE_PATCH, ApiError, ApiUnavailableError
