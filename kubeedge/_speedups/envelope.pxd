@@ -16,12 +16,14 @@ cdef class Message:
     cdef public str destination
 
 
-@cython.locals(message=Message, scan=Scanner, key=bytes)
+@cython.locals(message=Message, scan=Scanner)
 cpdef Message decode(bytes data)
-@cython.locals(inner=bytes)
-cdef bint _read_member(Scanner scan, Message message, bytes key) except -1
-cdef bint _read_header(Scanner scan, Message message, bytes key) except -1
-cdef bint _read_route(Scanner scan, Message message, bytes key) except -1
+@cython.locals(message=Message)
+cdef Message _empty()
+cdef bint _read_member(Scanner scan, Message message) except -1
+cdef bint _read_header(Scanner scan, Message message) except -1
+cdef bint _read_route(Scanner scan, Message message) except -1
 @cython.locals(head=str, route=str)
 cpdef bytes encode(Message message)
+@cython.locals(is_plain=bint, char=Py_UCS4)
 cdef str _quote(str text)

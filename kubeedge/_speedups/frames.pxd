@@ -37,6 +37,6 @@ cpdef bytes frame(int opcode, bytes payload, bytes key=*, bint is_final=*)
 cpdef bint is_utf8(bytes data)
 cpdef bytes masked(bytes payload, bytes key)
 @cython.locals(
-    turn=Py_ssize_t, turned=bytes, pattern=bytes, out=bytes, target="unsigned char *", wide="const unsigned char *",
+    mask="const unsigned char *", wide="unsigned char[16]", out=bytes, target="unsigned char *",
     whole=Py_ssize_t, i=Py_ssize_t, j=Py_ssize_t)
 cdef bytes _unmasked(const unsigned char *source, Py_ssize_t pos, Py_ssize_t size, bytes key, Py_ssize_t phase)

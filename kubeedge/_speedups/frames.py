@@ -291,12 +291,17 @@ def _unmasked(source: bytearray, pos: int, size: int, key: bytes, phase: int) ->
     """Return size bytes of source from pos with the mask taken off; phase is their offset in the payload."""
     if not key:
         return bytes(source[pos : pos + size])
-    turn = phase & 3
-    turned = key[turn:] + key[:turn]
-    if cython.compiled:
+    if not cython.compiled:
+        # One operation on big integers is the fastest way to combine two strings in the interpreter.
+        turn = phase & 3
+        wide = ((key[turn:] + key[:turn]) * (size // 4 + 1))[:size]
+        word = int.from_bytes(source[pos : pos + size], "little") ^ int.from_bytes(wide, "little")
+        return word.to_bytes(size, "little")
+    else:
         # Sixteen bytes at a time, which the C compiler turns into vector instructions.
-        pattern = turned * 4
-        wide = pattern
+        mask = key
+        for i in range(16):
+            wide[i] = mask[(phase + i) & 3]
         out = bytes(size)
         target = out
         source += pos
@@ -310,8 +315,3 @@ def _unmasked(source: bytearray, pos: int, size: int, key: bytes, phase: int) ->
             target[i] = source[i] ^ wide[i & 3]
             i += 1
         return out
-    else:
-        # One operation on big integers is the fastest way to combine two strings in the interpreter.
-        pattern = (turned * (size // 4 + 1))[:size]
-        word = int.from_bytes(source[pos : pos + size], "little") ^ int.from_bytes(pattern, "little")
-        return word.to_bytes(size, "little")

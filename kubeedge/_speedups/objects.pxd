@@ -16,6 +16,6 @@ cdef class Identity:
     cdef public bint is_deleting
 
 
-@cython.locals(identity=Identity, scan=Scanner, found=int, key=bytes)
+@cython.locals(identity=Identity, scan=Scanner, found=int)
 cpdef Identity identify(bytes content)
-cdef void _read_metadata(Scanner scan, Identity identity, bytes key) except *
+cdef void _read_metadata(Scanner scan, Identity identity) except *

@@ -44,16 +44,15 @@ def identify(content: bytes) -> Identity:
     if not scan.enter_object("object"):
         raise ScanError("object is null", 0)
     while found != 7 and scan.next_member():
-        key = scan.key()
-        if key == b"metadata":
+        if scan.is_key(b"metadata"):
             found |= _METADATA
             if scan.enter_object("metadata"):
                 while scan.next_member():
-                    _read_metadata(scan, identity, scan.key())
-        elif key == b"kind":
+                    _read_metadata(scan, identity)
+        elif scan.is_key(b"kind"):
             found |= _KIND
             identity.kind = scan.text("", "kind")
-        elif key == b"apiVersion":
+        elif scan.is_key(b"apiVersion"):
             found |= _API_VERSION
             identity.api_version = scan.text("", "apiVersion")
         else:
@@ -61,16 +60,16 @@ def identify(content: bytes) -> Identity:
     return identity
 
 
-def _read_metadata(scan: Scanner, identity: Identity, key: bytes) -> None:
-    if key == b"name":
+def _read_metadata(scan: Scanner, identity: Identity) -> None:
+    if scan.is_key(b"name"):
         identity.name = scan.text("", "metadata.name")
-    elif key == b"namespace":
+    elif scan.is_key(b"namespace"):
         identity.namespace = scan.text("", "metadata.namespace")
-    elif key == b"uid":
+    elif scan.is_key(b"uid"):
         identity.uid = scan.text("", "metadata.uid")
-    elif key == b"resourceVersion":
+    elif scan.is_key(b"resourceVersion"):
         identity.resource_version = scan.text("", "metadata.resourceVersion")
-    elif key == b"deletionTimestamp":
+    elif scan.is_key(b"deletionTimestamp"):
         identity.is_deleting = scan.text("", "metadata.deletionTimestamp") != ""
     else:
         scan.skip()

@@ -9,6 +9,10 @@ cdef class Scanner:
     cdef const unsigned char *_bytes
     cdef Py_ssize_t _end
     cdef bint _is_first
+    cdef bint _is_plain
+    cdef const unsigned char *_key
+    cdef Py_ssize_t _key_size
+    cdef bytes _key_text
     cdef public Py_ssize_t pos
     cdef readonly Py_ssize_t start
     cdef readonly Py_ssize_t stop
@@ -18,7 +22,9 @@ cdef class Scanner:
     cdef bint enter_object(self, str what) except -1
     @cython.locals(byte=int)
     cdef bint next_member(self) except -1
-    cdef bytes key(self)
+    @cython.locals(wanted="const unsigned char *", i=Py_ssize_t)
+    cdef bint is_key(self, bytes name) noexcept
+    cdef void fold_key(self) except *
     cdef bytes value(self)
     @cython.locals(stop=Py_ssize_t)
     cdef void skip(self) except *

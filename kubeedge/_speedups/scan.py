@@ -39,18 +39,35 @@ class ScanError(ValueError):
 
 
 class Scanner:
-    """A position in JSON text. start and stop delimit the key or the value passed last.
+    """A position in JSON text. start and stop delimit the value passed last.
 
     Methods raise ScanError; the offset is that of the key or value that is wrong.
     """
 
-    __slots__ = ("_bytes", "_end", "_is_first", "data", "pos", "start", "stop")
+    __slots__ = (
+        "_bytes",
+        "_end",
+        "_is_first",
+        "_is_plain",
+        "_key",
+        "_key_size",
+        "_key_text",
+        "data",
+        "pos",
+        "start",
+        "stop",
+    )
 
     def __init__(self, data: bytes) -> None:
         self.data = data
         self._bytes = data
         self._end = len(data)
         self._is_first = False
+        # Cleared by a string that has escapes.
+        self._is_plain = True
+        self._key = b""
+        self._key_size = 0
+        self._key_text = b""
         self.pos = 0
         self.start = 0
         self.stop = 0
@@ -77,7 +94,7 @@ class Scanner:
         raise ScanError(f"{what} is no object", self.pos)
 
     def next_member(self) -> bool:
-        """Go to the value of the object's next member, start and stop around its key; False behind the last one."""
+        """Go to the value of the object's next member; False, and behind the object, after the last one."""
         byte = self.peek()
         if byte == 125:  # }
             self.pos += 1
@@ -92,9 +109,25 @@ class Scanner:
         self._pass_key()
         return True
 
-    def key(self) -> bytes:
-        """Return the key of this member as it is written, escapes included. Call before its value is passed."""
-        return self._bytes[self.start : self.stop]
+    def is_key(self, name: bytes) -> bool:
+        """Tell whether the key of this member is name."""
+        if cython.compiled:
+            # Compared in place: nine keys a message would be nine objects.
+            if self._key_size != len(name):
+                return False
+            wanted = name
+            i = 0
+            while i < self._key_size and self._key[i] == wanted[i]:
+                i += 1
+            return i == self._key_size
+        else:
+            return self._key == name
+
+    def fold_key(self) -> None:
+        """Let is_key compare as Go compares names of fields: escapes resolved, case folded (spec 01 §1.1)."""
+        self._key_text = fold(self._key[: self._key_size])
+        self._key = self._key_text
+        self._key_size = len(self._key_text)
 
     def value(self) -> bytes:
         """Return the value that was passed last."""
@@ -118,7 +151,10 @@ class Scanner:
                 return default
             self._check_value()
             raise ScanError(f"{what} is no string", self.pos)
+        self._is_plain = True
         self.skip()
+        if self._is_plain:
+            return self._bytes[self.start + 1 : self.stop - 1].decode("utf-8", "replace")
         return unquote(self._bytes[self.start : self.stop])
 
     def integer(self, default: int, what: str) -> int:
@@ -154,8 +190,11 @@ class Scanner:
         stop = self._string_end(start)
         if stop < 0:
             raise ScanError("key expected", start)
-        self.start = start + 1
-        self.stop = stop - 1
+        self._key_size = stop - start - 2
+        if cython.compiled:
+            self._key = self._bytes + start + 1
+        else:
+            self._key = self.data[start + 1 : stop - 1]
         self.pos = stop
         if self.peek() != 58:  # :
             raise ScanError("colon expected", self.pos)
@@ -186,6 +225,7 @@ class Scanner:
                     return ~start
                 pos += 1
                 if byte == 92:  # \
+                    self._is_plain = False
                     if pos >= end:
                         return ~start
                     byte = self._bytes[pos]
@@ -203,7 +243,10 @@ class Scanner:
             return ~start
         else:
             match = _STRING.match(self.data, pos)
-            return ~pos if match is None else match.end()
+            if match is None:
+                return ~pos
+            self._is_plain = b"\\" not in match[0]
+            return match.end()
 
     def _number_end(self, pos: int) -> int:
         """Return the offset behind the number at pos, ~pos when there is none."""
