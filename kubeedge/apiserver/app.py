@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from kubeedge.apiserver.authentication import Authenticator
@@ -95,3 +97,20 @@ class ApiServer:
             log.info(
                 "serving url=%s kubeconfig=%s scope=%s", self.url, self.kubeconfig, "for-one-machine-only"
             )
+
+
+@asynccontextmanager
+async def running(server: ApiServer) -> AsyncIterator[ApiServer]:
+    """Run a server beside the caller: entered when it answers requests, left when it has stopped."""
+    async with asyncio.TaskGroup() as group:
+        serving = group.create_task(server.run())
+        ready = group.create_task(server.ready.wait())
+        await asyncio.wait({serving, ready}, return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
+        if serving.done():
+            # Its error leaves through the group.
+            return
+        try:
+            yield server
+        finally:
+            serving.cancel()

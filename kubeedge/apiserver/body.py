@@ -14,7 +14,7 @@ from kubeedge.apiserver.kinds.registry import Registry
 JSON = "application/json"
 YAML = "application/yaml"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
-# What the words of a refusal promise, in the server's order; of these we don't read the last one.
+# In the order in which a refusal names them.
 MEDIA_TYPES = (JSON, YAML, PROTOBUF)
 
 _SUMMARY_BYTES = 30
@@ -27,7 +27,7 @@ def media_type(content_type: str) -> str:
 
 
 def parse(body: bytes, content_type: str) -> Any:
-    """Read a body as JSON or YAML. Raises ValueError with a Go decoder's words, or ApiError 415."""
+    """Read a body as JSON, YAML or protobuf. Raises ValueError with a Go decoder's words, or ApiError 415."""
     kind = media_type(content_type)
     if kind == JSON:
         return parse_json(body)
@@ -38,6 +38,10 @@ def parse(body: bytes, content_type: str) -> Any:
             return yaml.load(body, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         except yaml.YAMLError as error:
             raise ValueError(f"error converting YAML to JSON: {error}") from None
+    if kind == PROTOBUF:
+        from kubeedge.apiserver import protobuf
+
+        return protobuf.read(body)
     raise status.unsupported_media_type(MEDIA_TYPES)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from kubeedge.apiserver import status
 from kubeedge.apiserver.authentication import User
-from kubeedge.apiserver.body import parse_json, read_object
+from kubeedge.apiserver.body import parse, read_object
 from kubeedge.apiserver.deleting import Deleter, DeleteOptions
 from kubeedge.apiserver.kinds.registry import Registry
 from kubeedge.apiserver.kinds.spec import KindSpec
@@ -342,7 +342,7 @@ def _read(sent: Sent) -> Document:
     if not sent.body:
         return {}
     try:
-        document = parse_json(sent.body)
+        document = parse(sent.body, sent.content_type)
     except ValueError as error:
         raise status.bad_request(f"couldn't get version/kind; json parse error: {error}") from None
     if not isinstance(document, dict):
