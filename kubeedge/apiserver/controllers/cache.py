@@ -150,7 +150,7 @@ class Cache(Generic[T]):
         try:
             answer = await self._api.delete(self.kind, meta.namespace, meta.name, body=orjson.dumps(options))
         except ApiError as error:
-            if error.code != 404 and (exact or "UID in precondition" not in error.message):
+            if error.code != 404 and (exact or not _names_uid(error)):
                 raise
             return
         self._deleted.add(meta.uid)
@@ -251,6 +251,11 @@ class Cache(Generic[T]):
         """Let an object look as what it is since our request: being deleted."""
         if not item.metadata.is_deleting:
             item.metadata.deletion_timestamp = ""
+
+
+def _names_uid(error: ApiError) -> bool:
+    """Tell whether a deletion was refused because the name belongs to another object by now."""
+    return error.code == 409 and error.message.partition(" precondition")[0].endswith(("UID in", "UID in the"))
 
 
 def _number(resource_version: str) -> int:

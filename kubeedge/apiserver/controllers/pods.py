@@ -7,7 +7,7 @@ from typing import Any
 
 from kubeedge.apiserver.controllers.instants import unix_time
 from kubeedge.apiserver.controllers.ownership import reference
-from kubeedge.apiserver.controllers.views import Condition, Metadata, Pod, condition
+from kubeedge.apiserver.controllers.views import Condition, HasMetadata, Metadata, Pod, condition
 from kubeedge.kube.api import Kind
 
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
@@ -20,9 +20,9 @@ def by_node(pod: Pod) -> tuple[str, ...]:
     return (pod.spec.node_name,)
 
 
-def by_namespace(pod: Pod) -> tuple[str, ...]:
-    """Index pods by namespace."""
-    return (pod.metadata.namespace,)
+def by_namespace(item: HasMetadata) -> tuple[str, ...]:
+    """Index objects by namespace."""
+    return (item.metadata.namespace,)
 
 
 def is_finished(pod: Pod) -> bool:
