@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from kubeedge.apiserver.kinds import events, fields, printers, strategies
+from kubeedge.apiserver.kinds.defaults import defaulter
 from kubeedge.apiserver.kinds.registry import Registry
-from kubeedge.apiserver.kinds.spec import VERBS, KindSpec, Subresource
+from kubeedge.apiserver.kinds.spec import VERBS, Decoder, KindSpec, Object, Subresource
+from kubeedge.apiserver.schema.reader import reader, unknown_fields
 from kubeedge.kube.api import Kind
+from kubeedge.kube.kinds import EVENT
 
 __all__ = ["Registry", "builtin"]
 
@@ -14,7 +18,7 @@ _CONNECT = ("create", "get")
 _PROXY = ("create", "delete", "get", "patch", "update")
 
 # Subresources whose body is another kind, or that take other verbs than get, patch and update of the object itself.
-_SUBRESOURCES = {
+_SUBRESOURCES: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
     "approval": ("", "", "", _READ_WRITE),
     "attach": ("", "", "PodAttachOptions", _CONNECT),
     "binding": ("", "", "Binding", _CREATE),
@@ -140,21 +144,66 @@ _CREATE_ONLY = (
     "tokenreviews",
     "localsubjectaccessreviews",
     "selfsubjectaccessreviews",
+    "selfsubjectrulesreviews",
+    "subjectaccessreviews",
 )
-_CREATE_ONLY += ("selfsubjectrulesreviews", "subjectaccessreviews")
 _VERBS = {
     **dict.fromkeys(_CREATE_ONLY, _CREATE),
     "componentstatuses": ("get", "list"),
     "namespaces": tuple(verb for verb in VERBS if verb != "deletecollection"),
 }
-_CREATE_ON_UPDATE = {"endpoints", "events", "leases", "limitranges", "csinodes", "podtemplates"}
 
 
 def _subresource(name: str, kind: str) -> Subresource:
     if name == "proxy":
         return Subresource(name, f"{kind}ProxyOptions", _PROXY)
-    group, version, body, verbs = _SUBRESOURCES[name]
-    return Subresource(name, body or kind, verbs, group, version)
+    group, version, body, allowed = _SUBRESOURCES[name]
+    return Subresource(name, body or kind, allowed, group, version)
+
+
+def _decoder(schema: str) -> Decoder:
+    expression = f"*{schema}"
+
+    def decode(obj: Object) -> tuple[Object, list[str]]:
+        return reader(expression)(obj), unknown_fields(expression, obj)
+
+    return decode
+
+
+def _spec(group: str, version: str, row: tuple[str, str, str, str, str, str]) -> KindSpec:
+    plural, name, scope, short_names, categories, subresources = row
+    kind = Kind(group, version, plural, name, scope == "N")
+    schema = f"{group.partition('.')[0] or 'core'}.{version}.{name}"
+    rule = strategies.rule(name)
+    live = strategies.functions(kind, schema, "status" in subresources.split())
+    read_fields, labels = fields.selectable(name, kind.namespaced)
+    is_event = group == "events.k8s.io"
+    columns, cells = printers.printer(name)
+    return KindSpec(
+        kind=kind,
+        singular=name.lower(),
+        schema=schema,
+        short_names=tuple(short_names.split()),
+        categories=tuple(categories.split()),
+        verbs=_VERBS.get(plural, VERBS),
+        subresources={sub: _subresource(sub, name) for sub in subresources.split()},
+        storage=EVENT if is_event else None,
+        to_storage=events.to_core if is_event else None,
+        from_storage=events.from_core if is_event else None,
+        unconditional_update=rule.unconditional,
+        create_on_update=rule.create_on_update,
+        decode=_decoder(schema),
+        default=defaulter(schema),
+        prepare_create=live.prepare_create,
+        prepare_update=live.prepare_update,
+        prepare_status=live.prepare_status,
+        validate=live.validate,
+        validate_status=live.validate_status,
+        selectable_fields=read_fields,
+        selectable=labels,
+        columns=columns,
+        row=cells,
+    )
 
 
 def builtin() -> Registry:
@@ -162,17 +211,5 @@ def builtin() -> Registry:
     specs = []
     for group_version, rows in _KINDS.items():
         group, _, version = group_version.rpartition("/")
-        for plural, kind, scope, short_names, categories, subresources in rows:
-            specs.append(
-                KindSpec(
-                    kind=Kind(group, version, plural, kind, scope == "N"),
-                    singular=kind.lower(),
-                    schema=f"{group.partition('.')[0] or 'core'}.{version}.{kind}",
-                    short_names=tuple(short_names.split()),
-                    categories=tuple(categories.split()),
-                    verbs=_VERBS.get(plural, VERBS),
-                    subresources={name: _subresource(name, kind) for name in subresources.split()},
-                    create_on_update=plural in _CREATE_ON_UPDATE,
-                )
-            )
+        specs += [_spec(group, version, row) for row in rows]
     return Registry(tuple(specs))

@@ -37,19 +37,65 @@ _SCALARS = {
     "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime": "microtime",
 }
 _FREE = ("RawExtension", "FieldsV1", ".JSON", "JSONSchemaPropsOrArray", "JSONSchemaPropsOrBool", "OrStringArray")
-_UNUSED = ("List", "DeleteOptions", "APIResource", "WatchEvent", "ShardInfo", "Status", "meta.v1.Patch")
+_UNUSED = ("List", "APIResource", "WatchEvent", "ShardInfo", "Status", "meta.v1.Patch")
 # Times that are left out instead of written as null, unlike every other time that is no pointer.
 _LEFT_OUT_TIMES = {("meta.v1.ObjectMeta", "creationTimestamp")}
 
+# Served kinds that SCHEMAS.json may lack: made from the Go source, or of open fields where that lacks them too.
+_FROM_GO = {
+    "admissionregistration.v1": (
+        "MutatingWebhookConfiguration",
+        "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionPolicyBinding",
+        "ValidatingWebhookConfiguration",
+    ),
+    "autoscaling.v2": ("HorizontalPodAutoscaler",),
+    "flowcontrol.v1": ("FlowSchema", "PriorityLevelConfiguration"),
+    "node.v1": ("RuntimeClass",),
+}
+_OPEN = (
+    "admissionregistration.v1.MutatingAdmissionPolicy",
+    "admissionregistration.v1.MutatingAdmissionPolicyBinding",
+    "apiregistration.v1.APIService",
+    "resource.v1.DeviceClass",
+    "resource.v1.ResourceClaim",
+    "resource.v1.ResourceClaimTemplate",
+    "resource.v1.ResourceSlice",
+)
+_OPEN_FIELDS = {
+    "apiVersion": "string",
+    "kind": "string",
+    "metadata": ["*meta.v1.ObjectMeta", {"default": {}}],
+    "spec": "any",
+    "status": "any",
+}
+_GO_SCALARS = {
+    "string": "string",
+    "bool": "bool",
+    "int32": "int32",
+    "int64": "int64",
+    "[]byte": "bytes",
+    "metav1.Time": "time",
+    "metav1.MicroTime": "microtime",
+    "resource.Quantity": "quantity",
+    "intstr.IntOrString": "intorstring",
+    "v1.ResourceList": "{}quantity",
+    "corev1.ResourceList": "{}quantity",
+}
+_GO_PACKAGES = {"metav1": "meta.v1", "v1": "core.v1", "corev1": "core.v1"}
+
 _STRUCT = re.compile(r"^type (\w+) struct \{\n(.*?)^\}", re.MULTILINE | re.DOTALL)
-_FIELD = re.compile(r"^\t(?:(\w+)[ \t]+)?([\w.*\[\]]+)[ \t]+`[^`]*json:\"([^\"]*)\"", re.MULTILINE)
+_FIELD = re.compile(r"^\t(?:(\w+)[ \t]+)?([\w.*\[\]]+)[ \t]+`([^`]*)`", re.MULTILINE)
+_TAG = re.compile(r"(\w+):\"([^\"]*)\"")
 
 
 class GoField(NamedTuple):
-    """What a struct tag tells: the Go type and whether `omitempty` stands."""
+    """What a struct tag tells: the Go type, whether `omitempty` stands, and how lists are patched."""
 
     type: str
     omitempty: bool
+    strategy: str = ""
+    merge: str = ""
 
 
 def short_name(name: str) -> str:
@@ -69,10 +115,12 @@ def go_fields(folders: list[Path]) -> dict[str, dict[str, GoField]]:
             package = f"{path.parent.parent.name}.{path.parent.name}"
             for name, body in _STRUCT.findall(path.read_text()):
                 fields = structs.setdefault(f"{package}.{name}", {})
-                for _, go_type, tag in _FIELD.findall(body):
-                    json_name, *options = tag.split(",")
-                    if json_name:
-                        fields[json_name] = GoField(go_type, "omitempty" in options)
+                for _, go_type, text in _FIELD.findall(body):
+                    tags = dict(_TAG.findall(text))
+                    json_name, *options = tags.get("json", "-").split(",")
+                    if json_name and json_name != "-":
+                        strategy, merge = tags.get("patchStrategy", ""), tags.get("patchMergeKey", "")
+                        fields[json_name] = GoField(go_type, "omitempty" in options, strategy, merge)
                     elif "inline" in options:
                         embedded.setdefault(f"{package}.{name}", []).append(f"{package}.{go_type}")
     for name, parents in embedded.items():
@@ -136,10 +184,52 @@ def field_of(owner: str, name: str, schema: dict[str, Any], required: bool, go: 
     return [what, attributes] if attributes else what
 
 
+def go_expression(go_type: str, package: str, structs: dict[str, dict[str, GoField]]) -> str:
+    """The type expression of a Go type that stands in package (`node.v1`)."""
+    if go_type in _GO_SCALARS:
+        return _GO_SCALARS[go_type]
+    if go_type.startswith("*"):
+        return go_expression(go_type[1:], package, structs)
+    if go_type.startswith("[]"):
+        return "[]" + go_expression(go_type[2:], package, structs)
+    if go_type.startswith("map["):
+        return "{}" + go_expression(go_type.partition("]")[2], package, structs)
+    prefix, dot, name = go_type.rpartition(".")
+    full = f"{_GO_PACKAGES.get(prefix, package) if dot else package}.{name}"
+    if full in structs:
+        return f"*{full}"
+    return "any" if name in ("RawExtension", "ExtraValue") else "string"
+
+
+def from_go(name: str, structs: dict[str, dict[str, GoField]], entries: dict[str, dict[str, Any]]) -> None:
+    """Add the type called name and those that it uses to entries, as the Go source has them."""
+    package = name.rpartition(".")[0]
+    fields: dict[str, object] = {}
+    entries[name] = {"fields": fields}
+    for field, go in structs[name].items():
+        expression = go_expression(go.type, package, structs)
+        pointer, is_struct = go.type.startswith("*"), expression.startswith("*")
+        attributes: dict[str, Any] = {}
+        if is_struct and not pointer:
+            attributes["default"] = {}
+        elif (expression in ("time", "microtime") and not pointer) or (not go.omitempty and expression[0] in "[{"):
+            attributes["null"] = True
+        elif not pointer and go.omitempty:
+            attributes["zero"] = True
+        elif not pointer:
+            attributes["default"] = {"bool": False, "int32": 0, "int64": 0}.get(expression, "")
+        attributes |= {"strategy": go.strategy} if go.strategy else {}
+        attributes |= {"merge": go.merge} if go.merge else {}
+        fields[field] = [expression, attributes] if attributes else expression
+        element = expression.partition("*")[2]
+        if element and element not in entries and not element.startswith(("meta.", "core.")):
+            from_go(element, structs, entries)
+
+
 def generate(schemas: dict[str, Any], structs: dict[str, dict[str, GoField]]) -> str:
     """The text of types.json."""
-    lines = []
-    for name, schema in sorted(schemas.items()):
+    entries: dict[str, dict[str, Any]] = {}
+    for name, schema in schemas.items():
         short = short_name(name)
         if "properties" not in schema and not name.endswith("CustomResourceSubresourceStatus"):
             continue
@@ -150,8 +240,8 @@ def generate(schemas: dict[str, Any], structs: dict[str, dict[str, GoField]]) ->
         go = structs.get(short, {})
         required = set(schema.get("required", ()))
         entry: dict[str, Any] = {}
-        if kinds := schema.get("x-kubernetes-group-version-kind"):
-            entry["gvk"] = [[k["group"], k["version"], k["kind"]] for k in kinds]
+        if served := schema.get("x-kubernetes-group-version-kind"):
+            entry["gvk"] = [[k["group"], k["version"], k["kind"]] for k in served]
         if schema.get("x-kubernetes-map-type"):
             entry["map"] = schema["x-kubernetes-map-type"]
         if unions := schema.get("x-kubernetes-unions"):
@@ -160,7 +250,16 @@ def generate(schemas: dict[str, Any], structs: dict[str, dict[str, GoField]]) ->
             field: field_of(short, field, about, field in required, go.get(field))
             for field, about in schema.get("properties", {}).items()
         }
-        lines.append(f"{orjson.dumps(short).decode()}:{orjson.dumps(entry).decode()}")
+        entries[short] = entry
+    for package, kinds in _FROM_GO.items():
+        for kind in kinds:
+            if f"{package}.{kind}" not in entries:
+                from_go(f"{package}.{kind}", structs, entries)
+                typed = entries[f"{package}.{kind}"]["fields"]
+                typed |= {"apiVersion": "string", "kind": "string"}
+    for name in _OPEN:
+        entries.setdefault(name, {"fields": _OPEN_FIELDS})
+    lines = [f"{orjson.dumps(name).decode()}:{orjson.dumps(entries[name]).decode()}" for name in sorted(entries)]
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
