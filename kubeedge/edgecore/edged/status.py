@@ -45,7 +45,7 @@ def build(pod: Pod, observed: Observed, facts: Facts) -> Object:
     inits = _container_statuses(pod, pod.init_containers, observed, facts)
     regulars = sorted(_container_statuses(pod, pod.containers, observed, facts), key=lambda s: str(s["name"]))
     ephemerals = _container_statuses(pod, pod.ephemeral_containers, observed, facts)
-    phase = phase_of(pod, inits, regulars, is_over=facts.is_over or pod.is_deleted)
+    phase = phase_of(pod, inits, regulars, is_over=facts.is_over)
     if facts.verdict is not None:
         phase = str(facts.verdict["phase"])
     status: Object = {"phase": phase}
