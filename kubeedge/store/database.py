@@ -171,12 +171,19 @@ class Database:
         (disk full, I/O error): then nothing of it was kept. A caller that is cancelled while it waits leaves its work
         undone if that had not begun, else it is done whole.
         """
+        return await self.submit(work)
+
+    def submit(self, work: Work[T]) -> asyncio.Future[T]:
+        """Queue work as write() does and return at once; work is done, and the futures end, in the order of the calls.
+
+        Raises StoreError when the database is closed.
+        """
         if self._thread is None or self._closing:
             raise StoreError(self.path, "database is closed")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._queue.append(_Job(work, future))
         self._wake.set()
-        return await future
+        return future
 
     def read(self, sql: str, bindings: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return the rows of a query over committed state; runs on the calling thread, so keep it indexed and small.
