@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from kubeedge.apiserver.controllers import views
 from kubeedge.apiserver.controllers.cache import Cache, IndexFunction
@@ -35,6 +35,10 @@ log = logging.getLogger(__name__)
 T = TypeVar("T", bound=HasMetadata)
 
 _OWNED: dict[str, IndexFunction[Any]] = {CONTROLLER_INDEX: by_controller, NAMESPACE_INDEX: by_namespace}
+
+
+class _Runs(Protocol):
+    async def run(self) -> None: ...
 
 
 class Controllers:
@@ -75,7 +79,7 @@ class Controllers:
         self._kinds = KindList(api, self._caches, definitions)
         self._recorder = recorder = Recorder(api, clock=clock)
         self._garbage = GarbageCollector(self._kinds, recorder)
-        self._controllers = [
+        self._controllers: list[_Runs] = [
             Scheduler(api, pods, nodes, namespaces, recorder, clock=clock),
             Deployments(deployments, replica_sets, pods, recorder, clock=clock),
             ReplicaSets(replica_sets, pods, recorder, clock=clock),
