@@ -66,9 +66,10 @@ class PodRequests:
 
     async def delete(self, request: Request, as_node: str) -> Message:
         """Delete a pod with the DeleteOptions of the content; a pod that is gone or another one is success."""
+        options = _delete_options(request)
         try:
             await self._pods.pod(request.node, request.namespace, request.name, as_node)
-            await self._api.delete(POD, request.namespace, request.name, body=_delete_options(request), as_node=as_node)
+            await self._api.delete(POD, request.namespace, request.name, body=options, as_node=as_node)
         except ApiError as error:
             if error.reason != "NotFound" and _RECREATED not in error.message:
                 raise
