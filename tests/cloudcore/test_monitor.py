@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from kubeedge import metrics
 from kubeedge.cloudcore.monitor import REQUEST_LIMIT_BYTES, Monitor
 
 
@@ -32,10 +33,11 @@ async def ask(port: int, request: bytes) -> bytes:
 
 
 async def test_metrics_are_in_the_format_of_prometheus() -> None:
+    metrics.Counter("test_monitor_total", "A counter of this test").inc()
     async with monitor() as port:
         answer = await ask(port, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4")
-    assert b"# TYPE kubeedge_api_requests_total counter" in answer
+    assert b"# TYPE test_monitor_total counter\ntest_monitor_total 1\n" in answer
 
 
 @pytest.mark.parametrize(
