@@ -1,0 +1,181 @@
+"""Accepting connections from edge nodes (spec 01 §2.1.1, §3.2)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+from kubeedge._speedups.frames import DEFAULT_MAX_MESSAGE
+from kubeedge.link import upgrade
+from kubeedge.link.connection import TLS_SHUTDOWN_TIMEOUT_S, Connection, Receiver
+from kubeedge.metrics import Counter
+
+log = logging.getLogger(__name__)
+
+HANDSHAKE_TIMEOUT_S = 30.0
+WRITE_TIMEOUT_S = 30.0
+# Nodes come back together after a restart of the cloud; the system cuts this to its own limit.
+BACKLOG = 4096
+# Handshakes are nearly all of the work of a new connection; more at once only makes each of them late.
+MAX_HANDSHAKES = 256
+# Out of file descriptors or memory: accepting again at once would spin.
+ACCEPT_RETRY_S = 1.0
+
+refused_connections = Counter(
+    "kubeedge_link_refused_connections_total", "Connections refused by this end", labels=("status",)
+)
+
+Accept = Callable[["ServerConnection", upgrade.UpgradeRequest], Receiver]
+
+
+class ServerConnection(Connection):
+    """The cloud's end of a connection. peer is the address of the other end."""
+
+    __slots__ = ("_accept", "peer")
+
+    def __init__(self, peer: str, accept: Accept, *, max_message: int, write_timeout_s: float) -> None:
+        super().__init__(is_server=True, max_message=max_message, write_timeout_s=write_timeout_s)
+        self._accept = accept
+        self.peer = peer
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See asyncio.BaseProtocol."""
+        super().connection_made(transport)
+        self._deadline = self._loop.call_later(HANDSHAKE_TIMEOUT_S, self.abort, "no upgrade in time")
+
+    def peer_certificate(self) -> dict[str, Any]:
+        """Return the certificate with which the client identified itself, as ssl.SSLSocket.getpeercert() gives it.
+
+        Empty when it has none, which a context that requires one rules out.
+        """
+        tls = self._transport.get_extra_info("ssl_object") if self._transport is not None else None
+        return (tls.getpeercert() if tls is not None else None) or {}
+
+    def _read_head(self, head: bytes) -> Receiver:
+        request = upgrade.read_request(head)
+        receiver = self._accept(self, request)
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        assert self._transport is not None
+        self._transport.write(upgrade.acceptance(request))
+        return receiver
+
+    def _head_failed(self, error: upgrade.UpgradeError) -> None:
+        refused(self.peer, error.status, error.reason)
+        assert self._transport is not None
+        self._transport.write(upgrade.refusal(error))
+        self._lost(error.reason)
+        self._transport.close()
+
+    def _key(self) -> bytes:
+        return b""
+
+
+class Listener:
+    """Accepts connections on one address until cancelled.
+
+    accept gets each connection with its request once TLS and the upgrade are valid; it returns who takes the messages,
+    or raises UpgradeError with the status and reason to answer. It may send already; that leaves behind the answer.
+    Connections stay open when the listener ends: they belong to who accepted them.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        tls: ssl.SSLContext | None,
+        accept: Accept,
+        *,
+        write_timeout_s: float = WRITE_TIMEOUT_S,
+        max_message: int = DEFAULT_MAX_MESSAGE,
+    ) -> None:
+        self._host = host
+        self._port = port
+        self._tls = tls
+        self._accept = accept
+        self._write_timeout_s = write_timeout_s
+        self._max_message = max_message
+        self._socket: socket.socket | None = None
+
+    def bind(self) -> int:
+        """Take the address and return the port, which the system chooses when 0 was given. Raises OSError."""
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        self._socket = socket.create_server((self._host, self._port), family=family, backlog=BACKLOG)
+        self._socket.setblocking(False)
+        port: int = self._socket.getsockname()[1]
+        return port
+
+    async def run(self) -> None:
+        """Accept connections; bind first when that has not been done."""
+        if self._socket is None:
+            self.bind()
+        assert self._socket is not None
+        loop = asyncio.get_running_loop()
+        handshakes = asyncio.Semaphore(MAX_HANDSHAKES)
+        try:
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    await handshakes.acquire()
+                    try:
+                        accepted, address = await loop.sock_accept(self._socket)
+                    except OSError as error:
+                        handshakes.release()
+                        log.error("cannot accept connections reason=%s", error)
+                        await asyncio.sleep(ACCEPT_RETRY_S)
+                        continue
+                    opening = group.create_task(self._open(accepted, f"{address[0]}:{address[1]}"))
+                    opening.add_done_callback(lambda _: handshakes.release())
+        finally:
+            self._socket.close()
+            self._socket = None
+
+    async def _open(self, accepted: socket.socket, peer: str) -> None:
+        """Do the TLS handshake of one connection; the protocol does the rest."""
+        loop = asyncio.get_running_loop()
+        connection = ServerConnection(
+            peer, self._accept, max_message=self._max_message, write_timeout_s=self._write_timeout_s
+        )
+        is_tls = self._tls is not None
+        try:
+            await loop.connect_accepted_socket(
+                lambda: connection,
+                accepted,
+                ssl=self._tls,
+                ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S if is_tls else None,
+                ssl_shutdown_timeout=TLS_SHUTDOWN_TIMEOUT_S if is_tls else None,
+            )
+        except ssl.SSLError as error:
+            # OpenSSL's reasons are words in capitals joined by underscores.
+            words = (error.reason or str(error)).replace("_", " ").lower()
+            refused(peer, 0, f"TLS: {getattr(error, 'verify_message', '') or words}")
+        except OSError as error:
+            # Nobody spoke TLS at all: a port scan, a health check, a node that was switched off.
+            log.debug("connection ended before TLS peer=%s reason=%s", peer, error)
+
+
+def refused(peer: str, status: int, reason: str) -> None:
+    """Log and count a connection that this end refuses; status is 0 where it fell before HTTP."""
+    refused_connections.inc(str(status))
+    log.warning("connection refused peer=%s status=%d reason=%s", peer, status, reason)
+
+
+def common_name(certificate: dict[str, Any]) -> str:
+    """Return the common name of a certificate as peer_certificate() gives it, empty when it has none or several."""
+    names = [value for rdn in certificate.get("subject", ()) for key, value in rdn if key == "commonName"]
+    return names[0] if len(names) == 1 else ""
+
+
+def forbidden(reason: str) -> upgrade.UpgradeError:
+    """Make the error with which an accept function refuses a client for who it is."""
+    return upgrade.UpgradeError(HTTPStatus.FORBIDDEN, reason)
+
+
+def overloaded(reason: str) -> upgrade.UpgradeError:
+    """Make the error with which an accept function refuses a client for now."""
+    return upgrade.UpgradeError(HTTPStatus.SERVICE_UNAVAILABLE, reason)
