@@ -205,6 +205,12 @@ def load_key(key: bytes) -> PrivateKey:
     return parsed
 
 
+def expires_within(certificate: bytes, days: int) -> bool:
+    """Tell whether a certificate (DER) ends in that many days, or has ended. Raises PkiError."""
+    end = load_certificate(certificate).not_valid_after_utc
+    return end < datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days)
+
+
 def is_issued_by(certificate: bytes, ca: bytes) -> bool:
     """Tell whether the CA certificate ca signed certificate (both DER); times are not looked at. Raises PkiError."""
     issued, issuer = load_certificate(certificate), load_certificate(ca)
