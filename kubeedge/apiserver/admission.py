@@ -1,4 +1,4 @@
-"""What the API adds to objects on their way in, or refuses because of other objects: namespaces, accounts, priorities, addresses."""
+"""What the API adds to objects on their way in, or refuses, because of other objects or of what it runs for."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ TOKEN_MOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 # Odd on purpose, as in a real server: it tells these tokens from those that somebody asked for.
 TOKEN_EXPIRATION_S = 3607
 _DEFAULT_TOLERATION_S = 300
-_DEFAULT_TOLERATIONS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+_NOT_READY = "node.kubernetes.io/not-ready"
+_DEFAULT_TOLERATIONS = (_NOT_READY, "node.kubernetes.io/unreachable")
+_CLAIM_PROTECTION = "kubernetes.io/pvc-protection"
 _MIRROR = "kubernetes.io/config.mirror"
 _IMMORTAL = ("default", "kube-system", "kube-public")
 _PRIORITY_CLASS = Kind("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", False)
@@ -66,8 +68,12 @@ class Admission:
 
     def on_update(self, transaction: Transaction, kind: Kind, new: Document, old: Document) -> None:
         """Complete a changed object."""
-        if kind.plural == "services" and not kind.group:
+        if kind.group:
+            return
+        if kind.plural == "services":
             _allocate_addresses(transaction, new, old)
+        elif kind.plural == "pods":
+            _tolerate_lost_nodes(new["spec"])
 
     def on_delete(self, kind: Kind, name: str) -> None:
         """Refuse to delete what a cluster cannot be without. Raises ApiError 403."""
@@ -214,6 +220,8 @@ def _allocate_addresses(transaction: Transaction, service: Document, old: Docume
     kept = (old or {}).get("spec") or {}
     if spec.get("type") == "ExternalName" or not spec:
         return
+    spec.setdefault("ipFamilies", ["IPv4"])
+    spec.setdefault("ipFamilyPolicy", "SingleStack")
     if not spec.get("clusterIP"):
         spec["clusterIP"] = kept.get("clusterIP") or _free_address(_used(transaction, "clusterIP"))
         spec["clusterIPs"] = [spec["clusterIP"]]
@@ -257,8 +265,28 @@ def _free_ports(transaction: Transaction) -> Callable[[], int]:
     return take
 
 
+# Nodes and claims
+
+
+def _not_ready_yet(transaction: Transaction, node: Document, user: User) -> None:
+    """Nothing is placed on a node before the node lifecycle controller has seen it ready."""
+    del transaction, user
+    taints = node.setdefault("spec", {}).setdefault("taints", [])
+    if not any(taint.get("key") == _NOT_READY and taint.get("effect") == "NoSchedule" for taint in taints):
+        taints.append({"key": _NOT_READY, "effect": "NoSchedule"})
+
+
+def _protect_claim(transaction: Transaction, claim: Document, user: User) -> None:
+    del transaction, user
+    finalizers = claim["metadata"].setdefault("finalizers", [])
+    if _CLAIM_PROTECTION not in finalizers:
+        finalizers.append(_CLAIM_PROTECTION)
+
+
 _ON_CREATE: dict[str, Callable[[Transaction, Document, User], None]] = {
     "namespaces": _name_label,
+    "nodes": _not_ready_yet,
+    "persistentvolumeclaims": _protect_claim,
     "pods": _complete_pod,
     "services": _new_service,
 }

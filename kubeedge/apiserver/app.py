@@ -11,6 +11,7 @@ from pathlib import Path
 
 from kubeedge.apiserver.authentication import Authenticator
 from kubeedge.apiserver.bootstrap import bootstrap
+from kubeedge.apiserver.controllers import Controllers
 from kubeedge.apiserver.credentials import Credentials
 from kubeedge.apiserver.documents import Documents
 from kubeedge.apiserver.engine import Engine
@@ -92,6 +93,8 @@ class ApiServer:
             documents.address = self.url.removeprefix("https://")
             await bootstrap(self.api, self.port)
             group.create_task(EventExpiry(self.storage).run())
+            if self._with_controllers:
+                group.create_task(Controllers(self.api, ca_pem=credentials.ca_pem).run())
             credentials.write_kubeconfig(self.kubeconfig, self.url)
             self.ready.set()
             log.info(

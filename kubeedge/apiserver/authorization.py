@@ -45,7 +45,9 @@ _YES = Decision(True)
 _NO = Decision(False)
 
 PUBLIC_PATHS = ("/healthz", "/livez", "/readyz", "/version", "/version/")
-DISCOVERY_PATHS = ("/api", "/apis", "/openapi", "/.well-known", "/openid", *PUBLIC_PATHS)
+# With and without what is below them.
+DISCOVERY_PATHS = ("/api", "/apis", "/openapi")
+KEY_PATHS = ("/.well-known",)
 _SELF_REVIEWS = {
     ("authorization.k8s.io", "selfsubjectaccessreviews"),
     ("authorization.k8s.io", "selfsubjectrulesreviews"),
@@ -161,7 +163,8 @@ class Authorizer:
             return _YES
         if AUTHENTICATED not in user.groups:
             return _NO
-        return Decision(any(asked.path == path or asked.path.startswith(f"{path}/") for path in DISCOVERY_PATHS))
+        paths = (*DISCOVERY_PATHS, *KEY_PATHS, "/openid")
+        return Decision(any(asked.path == path or asked.path.startswith(f"{path}/") for path in paths))
 
     def _decide_node(self, node: str, asked: Attributes) -> Decision:
         resource = f"{asked.resource}/{asked.subresource}" if asked.subresource else asked.resource

@@ -16,7 +16,7 @@ from kubeedge.pki.authority import Authority, load_key
 from kubeedge.pki.pem import SEC1_KEY, PkiError, read_file, to_pem, write_file
 from kubeedge.pki.tls import ClientCertificate, server_context
 
-ADMIN = "kubernetes-admin"
+ADMIN = "admin"
 _CA_NAME = "kubeedge-apiserver-ca"
 _SERVER_NAMES = ("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
 _SERVER_ADDRESSES = ("127.0.0.1", "::1", "10.0.0.1")

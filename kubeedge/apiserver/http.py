@@ -132,8 +132,15 @@ class Application:
             call = Call(user, what, at, query)
             self._engine.authorize(call)
             sent = Sent(await _read_body(receive), request.header(b"content-type"))
-        async with asyncio.timeout(REQUEST_TIMEOUT_S):
-            result = await self._engine.call(Call(user, what, at, query, sent))
+        try:
+            async with asyncio.timeout(REQUEST_TIMEOUT_S):
+                result = await self._engine.call(Call(user, what, at, query, sent))
+        except ApiError as error:
+            if what != "watch" or error.reason != "Expired":
+                raise
+            # A watch learns of it as of anything else: by an event.
+            await request.respond(send, 200, b'{"type":"ERROR","object":%s}\n' % error.status, "application/json")
+            return
         if isinstance(result, Watch):
             await self._stream(request, result, at_form=form, send=send)
             return

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from kubeedge.apiserver import status
 from kubeedge.apiserver.authentication import AUTHENTICATED, User, token_user
-from kubeedge.apiserver.authorization import DISCOVERY_PATHS, Attributes, Authorizer
+from kubeedge.apiserver.authorization import DISCOVERY_PATHS, KEY_PATHS, PUBLIC_PATHS, Attributes, Authorizer
 from kubeedge.apiserver.kinds.spec import KindSpec
 from kubeedge.apiserver.representation import Answer
 from kubeedge.apiserver.status import Cause
@@ -98,8 +99,17 @@ def _rules(user: User) -> Document:
     paths: list[Document] = []
     if AUTHENTICATED in user.groups:
         resources += [_SELF_ACCESS, _SELF]
-        urls = [url for path in DISCOVERY_PATHS for url in (path, f"{path.rstrip('/')}/*")]
-        paths.append({"verbs": ["get"], "nonResourceURLs": urls})
+        paths += [_paths(sorted((*_with_below(DISCOVERY_PATHS), *PUBLIC_PATHS))), _paths(PUBLIC_PATHS)]
     if user.is_master:
         paths.append({"verbs": ["*"], "nonResourceURLs": ["*"]})
+    if AUTHENTICATED in user.groups:
+        paths.append(_paths(_with_below(KEY_PATHS)))
     return {"resourceRules": resources, "nonResourceRules": paths, "incomplete": False}
+
+
+def _with_below(paths: Sequence[str]) -> list[str]:
+    return [url for path in paths for url in (path, f"{path}/*")]
+
+
+def _paths(urls: Sequence[str]) -> Document:
+    return {"verbs": ["get"], "nonResourceURLs": list(urls)}

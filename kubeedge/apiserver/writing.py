@@ -103,10 +103,10 @@ class Writer:
         resource = resource_of(spec)
         if not metadata.get("name") and metadata.get("generateName"):
             metadata["name"] = self._generate_name(transaction, resource, metadata)
-        spec.prepare_create(document)
         for field in ("resourceVersion", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds"):
             metadata.pop(field, None)
         metadata["uid"] = str(uuid.uuid4())
+        spec.prepare_create(document)
         metadata["creationTimestamp"] = timestamp(transaction.now_s)
         name = metadata.get("name", "")
         if causes := spec.validate(document, None):
@@ -176,7 +176,7 @@ class Writer:
             warnings.clear()
             patched = apply(old)
             _check_name((patched.get("metadata") or {}).get("name"), name)
-            document = with_kind(patched, spec, self._registry)
+            document = with_kind(dict(patched), spec, self._registry)
             document["metadata"].pop("managedFields", None)
             try:
                 document, unknown = spec.decode(document)
