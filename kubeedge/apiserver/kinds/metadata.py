@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kubeedge.apiserver import names
-from kubeedge.apiserver.kinds.causes import IMMUTABLE, forbidden, invalid, required, too_long
+from kubeedge.apiserver.causes import IMMUTABLE, forbidden, invalid, required, too_long
 from kubeedge.apiserver.kinds.spec import Object
 from kubeedge.apiserver.names import Check
 from kubeedge.apiserver.status import Cause

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from kubeedge.apiserver import names, quantity
-from kubeedge.apiserver.kinds.causes import duplicate, forbidden, invalid, not_found, not_supported, required
+from kubeedge.apiserver.causes import duplicate, forbidden, invalid, not_found, not_supported, required
 from kubeedge.apiserver.kinds.spec import Object
 from kubeedge.apiserver.status import Cause
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import b64decode, b64encode
 
 from kubeedge.apiserver import names, quantity
-from kubeedge.apiserver.kinds.causes import IMMUTABLE, duplicate, forbidden, invalid, not_supported, required, too_long
+from kubeedge.apiserver.causes import IMMUTABLE, duplicate, forbidden, invalid, not_supported, required, too_long
 from kubeedge.apiserver.kinds.spec import Object
 from kubeedge.apiserver.status import Cause
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 from kubeedge.apiserver import names
-from kubeedge.apiserver.kinds.causes import IMMUTABLE, duplicate, forbidden, invalid, required
+from kubeedge.apiserver.causes import IMMUTABLE, duplicate, forbidden, invalid, required
 from kubeedge.apiserver.kinds.pods import port_number, port_or_name
 from kubeedge.apiserver.kinds.spec import Object
 from kubeedge.apiserver.status import Cause

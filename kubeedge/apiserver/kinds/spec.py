@@ -43,7 +43,7 @@ class Decoder(Protocol):
     def __call__(self, obj: Object) -> tuple[Object, list[str]]:
         """Return obj in normal form (unknown fields out, zero values as the server writes them) and the unknown paths.
 
-        Raises schema.reader.TypeMismatch with the server's words for a wrong type.
+        Raises schema.reader.TypeMismatchError with the server's words for a wrong type.
         """
         ...
 
@@ -100,6 +100,10 @@ class KindSpec:
     selectable_fields: Callable[[Object], dict[str, str]] = lambda obj: {}
     """Field selector labels of an object and their values."""
     selectable: frozenset[str] = frozenset({"metadata.name", "metadata.namespace"})
+    scale_paths: tuple[str, str, str] = (".spec.replicas", ".status.replicas", ".spec.selector")
+    """Where the scale subresource finds replicas wanted, replicas there and the selector ("" for none)."""
+    open_api: Mapping[str, Any] | None = None
+    """The OpenAPI schema of a custom kind."""
     columns: Sequence[Column] = ()
     row: Callable[[Object, float], list[Any]] = lambda obj, now_s: []
     """(object, Unix time in seconds): the cells of its Table row, as many as columns."""

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from kubeedge.apiserver import names
-from kubeedge.apiserver.kinds import metadata, pods, resources, services, walk, workloads
-from kubeedge.apiserver.kinds.causes import IMMUTABLE, invalid
+from kubeedge.apiserver.causes import IMMUTABLE, invalid
+from kubeedge.apiserver.kinds import definitions, metadata, pods, resources, services, walk, workloads
 from kubeedge.apiserver.kinds.fields import at
 from kubeedge.apiserver.kinds.spec import Object
 from kubeedge.apiserver.names import Check
@@ -79,6 +79,12 @@ RULES: dict[str, Rule] = {
     "ConfigMap": Rule(checks=(resources.data_update,)),
     "ControllerRevision": Rule(fixed=("data",)),
     "CronJob": Rule(counts=True),
+    "CustomResourceDefinition": Rule(
+        counts=True,
+        create=(definitions.prepare_create,),
+        update=(definitions.prepare_update,),
+        checks=(definitions.validate_update,),
+    ),
     "DaemonSet": Rule(
         counts=True,
         create=(_template_generation,),

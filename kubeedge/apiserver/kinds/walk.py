@@ -10,8 +10,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
-from kubeedge.apiserver.kinds import pods, resources, services, workloads
-from kubeedge.apiserver.kinds.causes import not_supported, required
+from kubeedge.apiserver.causes import not_supported, required
+from kubeedge.apiserver.kinds import definitions, pods, resources, services, workloads
 from kubeedge.apiserver.kinds.spec import Object
 from kubeedge.apiserver.schema.types import Field, struct
 from kubeedge.apiserver.status import Cause
@@ -19,7 +19,13 @@ from kubeedge.apiserver.status import Cause
 Check = Callable[[Object, str, list[Cause]], None]
 """(struct, its path, causes found so far, to which the check adds)."""
 
-CHECKS: dict[str, Check] = {**pods.CHECKS, **resources.CHECKS, **services.CHECKS, **workloads.CHECKS}
+CHECKS: dict[str, Check] = {
+    "apiextensions.v1.CustomResourceDefinition": definitions.check,
+    **pods.CHECKS,
+    **resources.CHECKS,
+    **services.CHECKS,
+    **workloads.CHECKS,
+}
 
 # Required by the schema, yet an empty string is a fine value.
 _MAY_BE_EMPTY = frozenset(

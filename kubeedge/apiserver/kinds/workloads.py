@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kubeedge.apiserver import selectors
-from kubeedge.apiserver.kinds.causes import IMMUTABLE, forbidden, invalid, not_supported, required
+from kubeedge.apiserver.causes import IMMUTABLE, forbidden, invalid, not_supported, required
 from kubeedge.apiserver.kinds.pods import nonnegative
 from kubeedge.apiserver.kinds.spec import Object
 from kubeedge.apiserver.status import Cause
