@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from kubeedge import KUBEEDGE_VERSION
 from kubeedge.config.edgecore import BOOTSTRAP_FILE, EdgeCore
-from kubeedge.config.errors import ConfigError, Problem
 from kubeedge.config.rewrite import set_value
+
+log = logging.getLogger(__name__)
 
 TOKEN_KEY = "modules.edgeHub.token"
 VERSION_KEY = "edgecoreVersion"
 
 
 def join_token(config: EdgeCore) -> str:
-    """Return the token to join with, empty when there is none: the bootstrap file's if that exists, else the key's.
-
-    Raises ConfigError when the bootstrap file cannot be read.
-    """
+    """Return the token to join with as it is now, empty when there is none: the bootstrap file's, else the key's."""
     hub = config.modules.edge_hub
     path = Path(hub.bootstrap_file or BOOTSTRAP_FILE)
     try:
         return path.read_text("utf-8").strip()
     except FileNotFoundError:
-        return hub.token.strip()
+        pass
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(path, [Problem("", f"join token cannot be read: {error}")]) from None
+        log.error("join token cannot be read path=%s reason=%s", path, error)
+    return hub.token.strip()
 
 
 def record_version(path: Path, config: EdgeCore) -> bool:
