@@ -13,6 +13,7 @@ from kubeedge.apiserver.authentication import Authenticator
 from kubeedge.apiserver.bootstrap import bootstrap
 from kubeedge.apiserver.controllers import Controllers
 from kubeedge.apiserver.credentials import Credentials
+from kubeedge.apiserver.definitions import Definitions
 from kubeedge.apiserver.documents import Documents
 from kubeedge.apiserver.engine import Engine
 from kubeedge.apiserver.expiry import EventExpiry
@@ -87,7 +88,10 @@ class ApiServer:
         documents = Documents(registry, tokens, self.ready.is_set)
         application = Application(engine, Authenticator(tokens), documents)
         server = Server(application, credentials.context((self._address,)), self._address, self.port)
+        definitions = Definitions(self.storage, registry, engine.deleter)
+        definitions.start()
         async with asyncio.TaskGroup() as group:
+            group.create_task(definitions.run())
             self.port = await server.open()
             group.create_task(server.run())
             documents.address = self.url.removeprefix("https://")

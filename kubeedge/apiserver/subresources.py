@@ -33,9 +33,6 @@ MIN_TOKEN_S = 600
 MAX_TOKEN_S = 1 << 32
 DEFAULT_TOKEN_S = 3600
 
-# Where built-in kinds keep what Scale shows: replicas wanted, replicas there, selector.
-_SCALE_PATHS = (".spec.replicas", ".status.replicas", ".spec.selector")
-
 
 class Subresources:
     """Answers calls on subresources; a plain `status` is the Writer's."""
@@ -48,16 +45,14 @@ class Subresources:
         writer: Writer,
         deleter: Deleter,
         tokens: Tokens | None,
-        scale_paths: Callable[[KindSpec], tuple[str, str, str]] = lambda spec: _SCALE_PATHS,
     ) -> None:
-        """scale_paths gives the JSON paths of a custom kind's scale; without tokens none are issued."""
+        """Without tokens none are issued."""
         self._storage = storage
         self._registry = registry
         self._reader = reader
         self._writer = writer
         self._deleter = deleter
         self._tokens = tokens
-        self._scale_paths = scale_paths
 
     # Scale
 
@@ -67,7 +62,7 @@ class Subresources:
         return Answer(200, None, None, self._scale(spec, stored.document()))
 
     def _scale(self, spec: KindSpec, document: Document) -> Document:
-        wanted, there, selector_path = self._scale_paths(spec)
+        wanted, there, selector_path = spec.scale_paths
         kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
         metadata = {field: document["metadata"][field] for field in kept if field in document["metadata"]}
         shown: Document = {"replicas": _at(document, there) or 0}
@@ -109,7 +104,7 @@ class Subresources:
             if replicas < 0:
                 why = f"Invalid value: {replicas}: must be greater than or equal to 0"
                 raise status.invalid(_SCALE, name, [Cause("FieldValueInvalid", why, "spec.replicas")])
-            _put(old, self._scale_paths(spec)[0], replicas)
+            _put(old, spec.scale_paths[0], replicas)
             return old
 
         answer = await self._writer.change(spec, namespace, name, change, options)
