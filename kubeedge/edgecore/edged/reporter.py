@@ -1,10 +1,9 @@
-"""Tells the API what became of the pods: differences only, the newest state, until it is acknowledged (spec 05 §4.6)."""
+"""Tells the API what became of the pods: the newest state, as differences, until it has it (spec 05 §4.6)."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from typing import Protocol
 
 from kubeedge.edgecore.edged.conditions import OWNED
@@ -34,15 +33,19 @@ class PodClient(Protocol):
 
 
 class _Entry:
-    """One pod. base is the status that the API has, as far as it is known; wanted None: nothing to tell yet."""
+    """One pod. base is the status that the API has, as far as it is known; wanted None: nothing to tell yet.
 
-    __slots__ = ("base", "base_version", "is_being_sent", "may_delete", "pod", "wanted")
+    futile is a patch that the API took without becoming what was wanted: sending it again would never end.
+    """
+
+    __slots__ = ("base", "base_version", "futile", "is_being_sent", "may_delete", "pod", "wanted")
 
     def __init__(self, pod: Pod) -> None:
         self.pod = pod
         self.base: Object = pod.status
         self.base_version = pod.resource_version
         self.wanted: Object | None = None
+        self.futile: Object | None = None
         self.may_delete = False
         self.is_being_sent = False
 
@@ -57,7 +60,6 @@ class Reporter:
         # Uids to look at, in order, each once.
         self._queue: dict[str, None] = {}
         self._failed: set[str] = set()
-        self._wake = asyncio.Condition()
         self._ready = asyncio.Event()
 
     def status_of(self, uid: str) -> Object | None:
@@ -79,6 +81,7 @@ class Reporter:
         entry = self._entries.setdefault(pod.uid, _Entry(pod))
         if entry.wanted != status:
             entry.wanted = status
+            entry.futile = None
             self._enqueue(pod.uid)
 
     def nothing_is_left(self, pod: Pod) -> None:
@@ -137,10 +140,13 @@ class Reporter:
             wanted = entry.wanted
             changes = status_patch(entry.base, wanted) if wanted is not None else {}
             try:
-                if changes:
+                if changes and changes != entry.futile:
                     patched = await self._client.patch_pod(entry.pod, {"metadata": {"uid": uid}, "status": changes})
                     self._acknowledged(entry, patched, wanted)
                     _patches.inc("ok")
+                    if entry.wanted is wanted and wanted is not None and status_patch(entry.base, wanted) == changes:
+                        log.warning("status not taken pod=%s fields=%s", entry.pod.key, ",".join(changes))
+                        entry.futile = changes
                 elif entry.may_delete and entry.base.get("phase") in TERMINAL_PHASES:
                     await self._client.delete_pod(entry.pod)
                     return

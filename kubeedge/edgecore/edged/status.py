@@ -191,12 +191,14 @@ def _never_seen(pod: Pod, container: Object, waiting: Waiting | None, before: Ob
             }
         }
         status["restartCount"] = int(before.get("restartCount") or 0)
+        status["containerID"] = before["containerID"]
         if pod.restart_policy == "Never" or facts.is_over:
             status["state"] = lost
-            status["containerID"] = before["containerID"]
-        else:
+        elif "running" in (before.get("state") or {}):
             status["restartCount"] += 1
-            status["lastState"] = lost if "running" in (before.get("state") or {}) else before.get("lastState") or {}
+            status["lastState"] = lost
+        else:
+            status["lastState"] = before.get("lastState") or {}
     return status
 
 

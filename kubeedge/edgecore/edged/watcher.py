@@ -1,0 +1,181 @@
+"""Sees what the runtime has: fresh listings on demand, shared by all pods, and word of what changed by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from kubeedge.edgecore.edged import labels
+from kubeedge.edgecore.edged.observation import Observed, ObservedContainer, newest_first
+from kubeedge.edgecore.edged.runtime.interface import (
+    Container,
+    ContainerStatus,
+    Runtime,
+    RuntimeCallError,
+    RuntimeUnavailableError,
+    Sandbox,
+    SandboxStatus,
+)
+from kubeedge.metrics import Counter
+
+log = logging.getLogger("kubeedge.edged")
+
+# The runtime tells of changes itself; listing everything is for what its events may have missed.
+RELIST_S = 10.0
+EVENTS_RETRY_S = 2.0
+
+_relists = Counter("edged_relists_total", "Listings of all sandboxes and containers", ("outcome",))
+
+
+class _Listing:
+    """What one pod has in the runtime."""
+
+    __slots__ = ("containers", "sandboxes")
+
+    def __init__(self) -> None:
+        self.sandboxes: list[Sandbox] = []
+        self.containers: list[Container] = []
+
+    def states(self) -> frozenset[tuple[str, str]]:
+        sandboxes = ((s.id, s.state.value) for s in self.sandboxes)
+        return frozenset((*sandboxes, *((c.id, c.state.value) for c in self.containers)))
+
+
+class RuntimeWatcher:
+    """Lists the runtime. changed(pod uid) is called for every pod whose state has become another.
+
+    Details of a container or sandbox are asked for once for each state that it is in: they do not change inside it.
+    """
+
+    def __init__(self, runtime: Runtime, changed: Callable[[str], None], *, relist_s: float = RELIST_S) -> None:
+        self._runtime = runtime
+        self._changed = changed
+        self._relist_s = relist_s
+        self._pods: dict[str, _Listing] = {}
+        self._containers: dict[tuple[str, str], ContainerStatus] = {}
+        self._sandboxes: dict[tuple[str, str], SandboxStatus] = {}
+        self._begun = 0
+        self._ended = 0
+        self._listing = asyncio.Lock()
+        self.listed_at: float | None = None
+
+    def pod_uids(self) -> set[str]:
+        """Return the pods of which the runtime had something at the last listing."""
+        return set(self._pods)
+
+    def listed(self, uid: str) -> tuple[list[Sandbox], list[Container]]:
+        """Return what the last listing had of a pod."""
+        listing = self._pods.get(uid) or _Listing()
+        return list(listing.sandboxes), list(listing.containers)
+
+    async def observe(self, uid: str) -> Observed:
+        """Return what the runtime has of a pod, listed after this call. Raises RuntimeUnavailableError."""
+        await self.refresh()
+        listing = self._pods.get(uid)
+        observed = Observed()
+        if listing is None:
+            return observed
+        for sandbox in listing.sandboxes:
+            status = await self._sandbox(sandbox)
+            if status is not None:
+                observed.sandboxes.append(status)
+        for container in listing.containers:
+            found = await self._container(container)
+            if found is not None:
+                observed.containers.append(ObservedContainer(container.sandbox_id, found))
+        return newest_first(observed)
+
+    async def _sandbox(self, sandbox: Sandbox) -> SandboxStatus | None:
+        key = (sandbox.id, sandbox.state.value)
+        known = self._sandboxes.get(key)
+        if known is None:
+            try:
+                known = await self._runtime.sandbox_status(sandbox.id)
+            except RuntimeCallError:
+                # Removed since it was listed.
+                return None
+            if known.sandbox.state is sandbox.state:
+                self._sandboxes[key] = known
+        return known
+
+    async def _container(self, container: Container) -> ContainerStatus | None:
+        key = (container.id, container.state.value)
+        known = self._containers.get(key)
+        if known is None:
+            try:
+                known = await self._runtime.container_status(container.id)
+            except RuntimeCallError:
+                return None
+            if known.state is container.state:
+                self._containers[key] = known
+        return known
+
+    async def refresh(self) -> None:
+        """List everything; callers that ask while a listing runs share the one after it."""
+        wanted = self._begun + 1
+        async with self._listing:
+            if self._ended >= wanted:
+                return
+            self._begun += 1
+            number = self._begun
+            try:
+                sandboxes = await self._runtime.list_sandboxes()
+                containers = await self._runtime.list_containers()
+            except (RuntimeUnavailableError, RuntimeCallError) as error:
+                _relists.inc("failed")
+                raise RuntimeUnavailableError(str(error)) from error
+            self._take(sandboxes, containers)
+            self._ended = number
+            self.listed_at = asyncio.get_running_loop().time()
+            _relists.inc("ok")
+
+    def _take(self, sandboxes: list[Sandbox], containers: list[Container]) -> None:
+        pods: dict[str, _Listing] = {}
+        owner: dict[str, str] = {}
+        for sandbox in sandboxes:
+            uid = sandbox.uid or sandbox.labels.get(labels.POD_UID, "")
+            if uid and labels.POD_NAME in sandbox.labels:
+                pods.setdefault(uid, _Listing()).sandboxes.append(sandbox)
+                owner[sandbox.id] = uid
+        for container in containers:
+            uid = container.labels.get(labels.POD_UID) or owner.get(container.sandbox_id, "")
+            if uid:
+                pods.setdefault(uid, _Listing()).containers.append(container)
+        before, self._pods = self._pods, pods
+        alive = {key for listing in pods.values() for key in listing.states()}
+        self._containers = {key: status for key, status in self._containers.items() if key in alive}
+        self._sandboxes = {key: status for key, status in self._sandboxes.items() if key in alive}
+        nothing = _Listing()
+        for uid in before.keys() | pods.keys():
+            if before.get(uid, nothing).states() != pods.get(uid, nothing).states():
+                self._changed(uid)
+
+    async def run(self) -> None:
+        """Follow the runtime until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow_events())
+            group.create_task(self._relist())
+
+    async def _follow_events(self) -> None:
+        while True:
+            try:
+                async for event in self._runtime.events():
+                    self._changed(event.pod_uid)
+            except (RuntimeUnavailableError, RuntimeCallError) as error:
+                log.debug("no events from the runtime reason=%s", error)
+            await asyncio.sleep(EVENTS_RETRY_S)
+
+    async def _relist(self) -> None:
+        failed = False
+        while True:
+            try:
+                await self.refresh()
+                if failed:
+                    log.info("runtime is back")
+                failed = False
+            except RuntimeUnavailableError as error:
+                if not failed:
+                    log.warning("runtime cannot be listed reason=%s", error)
+                failed = True
+            await asyncio.sleep(self._relist_s)
