@@ -45,7 +45,12 @@ _MACROS = ("all", "exists", "exists_one", "filter", "map")
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
 
 
-_ORDERED = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
+_ORDERED: dict[str, Callable[[Any, Any], Any]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
 
 
 def _kind(value: Any) -> str:
@@ -102,7 +107,7 @@ def _logic(left: Expression, right: Expression, deciding: bool) -> Expression:
         for side in (left, right):
             try:
                 if side(scope) is deciding:
-                    return deciding
+                    return bool(deciding)
             except EvaluationError as error:
                 failure = error
         if failure is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kubeedge.apiserver.kinds import events, fields, printers, strategies
+from kubeedge.apiserver.kinds import autoscaling, events, fields, printers, strategies
 from kubeedge.apiserver.kinds.defaults import defaulter
 from kubeedge.apiserver.kinds.registry import Registry
 from kubeedge.apiserver.kinds.spec import VERBS, Decoder, KindSpec, Object, Subresource
@@ -82,6 +82,7 @@ _KINDS: dict[str, tuple[tuple[str, str, str, str, str, str], ...]] = {
         ("subjectaccessreviews", "SubjectAccessReview", "C", "", "", ""),
     ),
     "autoscaling/v2": (("horizontalpodautoscalers", "HorizontalPodAutoscaler", "N", "hpa", "all", "status"),),
+    "autoscaling/v1": (("horizontalpodautoscalers", "HorizontalPodAutoscaler", "N", "hpa", "all", "status"),),
     "batch/v1": (
         ("cronjobs", "CronJob", "N", "cj", "all", "status"),
         ("jobs", "Job", "N", "", "all", "status"),
@@ -154,6 +155,17 @@ _VERBS = {
 }
 
 
+# Versions whose objects are stored as another kind: (that kind, conversion to it, conversion from it).
+_STORED_AS = {
+    "autoscaling/v1": (
+        Kind("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", True),
+        autoscaling.to_v2,
+        autoscaling.from_v2,
+    ),
+    "events.k8s.io/v1": (EVENT, events.to_core, events.from_core),
+}
+
+
 def _subresource(name: str, kind: str) -> Subresource:
     if name == "proxy":
         return Subresource(name, f"{kind}ProxyOptions", _PROXY)
@@ -177,7 +189,7 @@ def _spec(group: str, version: str, row: tuple[str, str, str, str, str, str]) ->
     rule = strategies.rule(name)
     live = strategies.functions(kind, schema, "status" in subresources.split())
     read_fields, labels = fields.selectable(name, kind.namespaced)
-    is_event = group == "events.k8s.io"
+    storage, to_storage, from_storage = _STORED_AS.get(f"{group}/{version}", (None, None, None))
     columns, cells = printers.printer(name)
     return KindSpec(
         kind=kind,
@@ -187,9 +199,9 @@ def _spec(group: str, version: str, row: tuple[str, str, str, str, str, str]) ->
         categories=tuple(categories.split()),
         verbs=_VERBS.get(plural, VERBS),
         subresources={sub: _subresource(sub, name) for sub in subresources.split()},
-        storage=EVENT if is_event else None,
-        to_storage=events.to_core if is_event else None,
-        from_storage=events.from_core if is_event else None,
+        storage=storage,
+        to_storage=to_storage,
+        from_storage=from_storage,
         unconditional_update=rule.unconditional,
         create_on_update=rule.create_on_update,
         decode=_decoder(schema),

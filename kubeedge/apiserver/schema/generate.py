@@ -49,6 +49,7 @@ _FROM_GO = {
         "ValidatingAdmissionPolicyBinding",
         "ValidatingWebhookConfiguration",
     ),
+    "autoscaling.v1": ("HorizontalPodAutoscaler",),
     "autoscaling.v2": ("HorizontalPodAutoscaler",),
     "flowcontrol.v1": ("FlowSchema", "PriorityLevelConfiguration"),
     "node.v1": ("RuntimeClass",),
