@@ -99,11 +99,12 @@ class Informer:
         """Wait until the first list is in the cache and its ADDED events have been handled."""
         await self._synced.wait()
 
-    def on_event(self, handler: OnEvent) -> None:
-        """Call handler for every change from now on, and at once with an ADDED for each object in the cache."""
+    def on_event(self, handler: OnEvent, *, replay: bool = True) -> None:
+        """Call handler for every change from now on, and with replay at once with an ADDED for what is in the cache."""
         self._handlers.append(handler)
-        for object in self.objects():
-            self._tell(handler, "ADDED", object, None)
+        if replay:
+            for object in self.objects():
+                self._tell(handler, "ADDED", object, None)
 
     # Following
 

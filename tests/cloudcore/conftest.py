@@ -11,14 +11,14 @@ import pytest
 from kubeedge.bus import Bus
 from kubeedge.kube.api import KubeApi
 from kubeedge.message import Message
-from tests.embedded import embedded_api
+from tests.embedded import embedded_apiserver
 
 
 @pytest.fixture
 async def api(tmp_path: Path) -> AsyncIterator[KubeApi]:
     """The embedded API with the namespaces that cloudcore knows."""
-    async with embedded_api(tmp_path / "api", "default", "kube-node-lease", "kubeedge") as api:
-        yield api
+    async with embedded_apiserver(tmp_path / "api", "default", "kube-node-lease", "kubeedge") as server:
+        yield server.api
 
 
 class Hub:

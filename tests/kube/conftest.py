@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from kubeedge.kube.api import KubeApi
-from tests.embedded import embedded_api
+from tests.embedded import embedded_apiserver
 
 
 @pytest.fixture
 async def api(tmp_path: Path) -> AsyncIterator[KubeApi]:
     """The embedded API with namespace `default`."""
-    async with embedded_api(tmp_path, "default") as api:
-        yield api
+    async with embedded_apiserver(tmp_path, "default") as server:
+        yield server.api

@@ -141,7 +141,7 @@ class SyncController:
         await informer.synced()
         self._followed[named] = informer
         if kind not in (POD, NODE):
-            informer.on_event(self._on_object)
+            informer.on_event(self._on_object, replay=False)
         for syncs in self._syncs:
             for object in syncs.objects():
                 sync = Sync(object)
