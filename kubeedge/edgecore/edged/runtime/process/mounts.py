@@ -203,7 +203,7 @@ def _bind_entry(source: str, target: str, is_folder: bool) -> None:
 def _mask(path: str) -> None:
     """Hide a file behind /dev/null, a folder behind an empty one that cannot be written."""
     if os.path.isdir(path):
-        kernel.mount("tmpfs", path, "tmpfs", kernel.MS_RDONLY, "size=0")
+        kernel.mount("tmpfs", path, "tmpfs", kernel.MS_RDONLY)
     elif os.path.exists(path):
         kernel.mount("/dev/null", path, None, kernel.MS_BIND)
 

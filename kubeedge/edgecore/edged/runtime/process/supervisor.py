@@ -52,6 +52,8 @@ MAX_SLEEP_MS = 30_000
 # What a container is given for an exit that nobody saw, as containerd does.
 UNKNOWN_EXIT_CODE = 255
 START_ERROR_CODE = 128
+# How many fields follow the word of a request; exec has any number.
+_FIELDS = {"watch": 0, "start": 5, "stop": 2, "log": 1, "forget": 1, "renew": 2, "quit": 0}
 _TERM = 15
 _KILL = 9
 
@@ -229,6 +231,8 @@ class Supervisor:
 
     def _handle(self, connection: Connection, request: list[str], descriptors: list[int]) -> None:
         word, *fields = request
+        if len(fields) != _FIELDS.get(word, len(fields)) or len(descriptors) != (2 if word == "exec" else 0):
+            raise ValueError(f"{word} with {len(fields)} fields and {len(descriptors)} descriptors")
         if word == "watch":
             self._watch(connection)
         elif word == "start":
@@ -236,8 +240,7 @@ class Supervisor:
         elif word == "stop":
             self._stop(connection, fields[0], int(fields[1]))
         elif word == "exec":
-            stdout, stderr = descriptors
-            self._exec(connection, fields[0], fields[1:], stdout, stderr)
+            self._exec(connection, fields[0], fields[1:], *descriptors)
         elif word == "log":
             self._open_log(self._containers[fields[0]])
             self._answer(connection, "ok")
@@ -335,8 +338,8 @@ class Supervisor:
 
     def _exec(self, connection: Connection, name: str, argv: list[str], stdout: int, stderr: int) -> None:
         container = self._containers[name]
-        if not container.is_running():
-            self._answer(connection, "error", "container is not running")
+        if not argv or not container.is_running():
+            self._answer(connection, "error", "container is not running" if argv else "bad request: no command")
             return
         job = connection.job = Exec(connection)
         folder, target = container.folder, container.pid

@@ -1,0 +1,58 @@
+"""A program that uses the runtime as the user nobody and prints what it saw, for test_process.py.
+
+The supervisor is forked, not executed: nobody may not be able to read the Python that the tests run on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from kubeedge.edgecore.edged.runtime.interface import Mount, RuntimeCallError, SecurityContext
+from kubeedge.edgecore.edged.runtime.process import supervisor
+from tests.edgecore.runtime.conftest import Node, until
+
+NOBODY = 65534
+
+
+async def main(folder: Path) -> dict[str, Any]:
+    node = Node(folder)
+    node.runtime._records.make_folders()
+    if not os.fork():
+        supervisor._run(str(node.root), -1)
+
+    async def started() -> None:
+        await until((node.root / "supervisor.sock").exists)
+
+    node.runtime._client.start = started  # type: ignore[method-assign]
+    await node.start()
+    told: dict[str, Any] = {"features": sorted(node.runtime._features)}
+    try:
+        if "user" not in told["features"]:
+            return told
+        (folder / "file").write_text("text\n")
+        script = "echo $$; id -u; hostname; cat /not-on-host; sleep 60"
+        container = await node.run(
+            "sh", "-c", script, mounts=[Mount("/not-on-host", str(folder / "file"))], log_path="0"
+        )
+        await until(lambda: len(node.output("0")) == 4)
+        told["output"] = node.output("0")
+        told["exec"] = (await node.runtime.exec_sync(container, ["id", "-u"], 5)).stdout.decode()
+        try:
+            await node.create("true", security=SecurityContext(run_as_user=0))
+        except RuntimeCallError as error:
+            told["refused"] = str(error)
+        return told
+    finally:
+        await node.clean_up()
+
+
+if __name__ == "__main__":
+    os.setgroups([])
+    os.setgid(NOBODY)
+    os.setuid(NOBODY)
+    print(json.dumps(asyncio.run(main(Path(sys.argv[1])))))
