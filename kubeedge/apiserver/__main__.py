@@ -7,8 +7,9 @@ import logging
 import sys
 from pathlib import Path
 
-from kubeedge import KUBERNETES_VERSION, __version__, daemon
+from kubeedge import __version__, daemon
 from kubeedge.apiserver.app import ApiServer
+from kubeedge.apiserver.documents import API_VERSION
 from kubeedge.pki.pem import PkiError
 from kubeedge.store.database import StoreError
 
@@ -26,13 +27,15 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--data-dir", type=Path, default=DEFAULT_DATA_DIR, help="folder of its data (%(default)s)")
     parser.add_argument("--bind-address", default="127.0.0.1", help="address to listen on (%(default)s)")
-    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="port to listen on, 0 for a free one (%(default)s)")
+    parser.add_argument(
+        "--port", type=int, default=DEFAULT_PORT, help="port to listen on, 0 for a free one (%(default)s)"
+    )
     parser.add_argument(
         "--kubeconfig", type=Path, help="where to write the administrator's kubeconfig (DATA_DIR/admin.kubeconfig)"
     )
     parser.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
     parser.add_argument(
-        "--version", action="version", version=f"kubeedge-apiserver {__version__} (Kubernetes {KUBERNETES_VERSION})"
+        "--version", action="version", version=f"kubeedge-apiserver {__version__} (Kubernetes {API_VERSION})"
     )
     return parser.parse_args(arguments)
 
@@ -43,9 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     daemon.set_up_logging(options.log_level)
     log.info("starting version=%s data_dir=%s", __version__, options.data_dir)
     log.info("this is a Kubernetes API for one machine; for more machines or users use a real cluster")
-    server = ApiServer(
-        options.data_dir, address=options.bind_address, port=options.port, kubeconfig=options.kubeconfig
-    )
+    server = ApiServer(options.data_dir, address=options.bind_address, port=options.port, kubeconfig=options.kubeconfig)
 
     failures: list[Exception] = []
 

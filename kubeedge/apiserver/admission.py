@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Callable
+from contextlib import aclosing
 from ipaddress import IPv4Network
 from typing import Any
 
 from kubeedge.apiserver import status
 from kubeedge.apiserver.authentication import User
 from kubeedge.apiserver.storage import Storage, Transaction
+from kubeedge.apiserver.watch import Selection, Watch
 from kubeedge.kube import kinds
 from kubeedge.kube.api import ApiError, Kind
 
@@ -20,7 +21,6 @@ SERVICE_NETWORK = IPv4Network("10.0.0.0/24")
 NODE_PORTS = range(30000, 32768)
 # The service account controller needs a moment in a new namespace.
 DEFAULT_ACCOUNT_TIMEOUT_S = 1.0
-_DEFAULT_ACCOUNT_POLL_S = 0.05
 
 TOKEN_MOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 # Odd on purpose, as in a real server: it tells these tokens from those that somebody asked for.
@@ -47,15 +47,14 @@ class Admission:
             return
         if (document.get("spec") or {}).get("serviceAccountName", "default") != "default":
             return
-        try:
-            async with asyncio.timeout(DEFAULT_ACCOUNT_TIMEOUT_S):
-                while (
-                    self._storage.get("namespaces", "", namespace) is not None
-                    and self._storage.get("serviceaccounts", namespace, "default") is None
-                ):
-                    await asyncio.sleep(_DEFAULT_ACCOUNT_POLL_S)
-        except TimeoutError:
+        if self._storage.get("serviceaccounts", namespace, "default") is not None:
             return
+        selection = Selection(namespace, "default")
+        watch = Watch(self._storage, "serviceaccounts", selection, timeout_s=DEFAULT_ACCOUNT_TIMEOUT_S)
+        watch.start_with_objects(end_bookmark=False)
+        async with aclosing(watch.batches()) as batches:
+            async for _ in batches:
+                return
 
     def on_create(self, transaction: Transaction, kind: Kind, document: Document, user: User) -> None:
         """Complete a new object. Raises ApiError 403 or 404."""

@@ -101,9 +101,7 @@ class ApiServer:
                 group.create_task(Controllers(self.api, ca_pem=credentials.ca_pem).run())
             credentials.write_kubeconfig(self.kubeconfig, self.url)
             self.ready.set()
-            log.info(
-                "serving url=%s kubeconfig=%s scope=%s", self.url, self.kubeconfig, "for-one-machine-only"
-            )
+            log.info("serving url=%s kubeconfig=%s scope=%s", self.url, self.kubeconfig, "for-one-machine-only")
 
 
 @asynccontextmanager

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from kubeedge.apiserver import status
 from kubeedge.apiserver.tokens import AUDIENCE, InvalidTokenError, ServiceAccountToken, Tokens
+from kubeedge.pki.tls import subject_of
 
 MASTERS = "system:masters"
 AUTHENTICATED = "system:authenticated"
@@ -58,17 +59,13 @@ def certificate_user(tls: ssl.SSLObject | None) -> User | None:
     certificate = tls.getpeercert() if tls is not None else None
     if not certificate or tls is None:
         return None
-    name, groups = "", []
-    for part in certificate.get("subject", ()):
-        for key, value in part:
-            if key == "commonName":
-                name = value
-            elif key == "organizationName":
-                groups.append(value)
-    if not name:
+    subject = subject_of(certificate)
+    if subject is None or not subject.common_name:
         return None
     digest = sha256(tls.getpeercert(binary_form=True) or b"").hexdigest()
-    return User(name, (*groups, AUTHENTICATED), extra={_CREDENTIAL_ID: (f"X509SHA256={digest}",)})
+    return User(
+        subject.common_name, (*subject.organizations, AUTHENTICATED), extra={_CREDENTIAL_ID: (f"X509SHA256={digest}",)}
+    )
 
 
 def token_user(token: ServiceAccountToken) -> User:

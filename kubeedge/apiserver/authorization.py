@@ -3,7 +3,7 @@
 | caller | may |
 |---|---|
 | group system:masters | everything, also act as others (Impersonate-User, -Group, -Uid, -Extra-…) |
-| node (user system:node:NAME of group system:nodes) | the rules of NODE_RULES, each limited to what belongs to that node |
+| node (user system:node:NAME of group system:nodes) | the rules of NODE_RULES, each within what belongs to it |
 | everybody authenticated, so also service accounts | discovery, versions, health, and to ask what it may do |
 | everybody | /version, /healthz, /livez, /readyz |
 
@@ -89,7 +89,11 @@ def _own_pods(authorizer: Authorizer, node: str, asked: Attributes) -> str:
         return "can only list/watch pods with spec.nodeName field selector"
     pod = authorizer.storage.get("pods", asked.namespace, asked.name)
     # An absent pod is answered with 404: the node may not know yet that it is gone.
-    return "" if pod is None or authorizer.node_of(pod) == node else f"no relationship found between node '{node}' and this object"
+    return (
+        ""
+        if pod is None or authorizer.node_of(pod) == node
+        else f"no relationship found between node '{node}' and this object"
+    )
 
 
 def _used_by_pods(authorizer: Authorizer, node: str, asked: Attributes) -> str:

@@ -1,4 +1,4 @@
-"""Bodies of requests: JSON or YAML text to an object of the kind that a path expects, refused in a real server's words."""
+"""Bodies of requests: text to an object of the kind that a path expects, refused in a real server's words."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 import orjson
 
 from kubeedge.apiserver import gojson, status
-from kubeedge.apiserver.kinds.spec import KindSpec
 from kubeedge.apiserver.kinds.registry import Registry
+from kubeedge.apiserver.kinds.spec import KindSpec
 
 JSON = "application/json"
 YAML = "application/yaml"
@@ -18,6 +18,8 @@ PROTOBUF = "application/vnd.kubernetes.protobuf"
 MEDIA_TYPES = (JSON, YAML, PROTOBUF)
 
 _SUMMARY_BYTES = 30
+# What a Go decoder calls the struct that it looks for kind and apiVersion with.
+_HEAD = r'struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }'
 _SCHEME = "k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30"
 
 
@@ -67,8 +69,7 @@ def read_object(body: bytes, content_type: str, spec: KindSpec, registry: Regist
         if what == "null":
             document = {}
         else:
-            target = 'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
-            _unrecognized(spec, f"json parse error: json: cannot unmarshal {what} into Go value of type {target}", body)
+            _unrecognized(spec, f"json parse error: json: cannot unmarshal {what} into Go value of type {_HEAD}", body)
     return with_kind(document, spec, registry)
 
 
@@ -114,7 +115,9 @@ def _wrong_kind(kind: str, api_version: str, spec: KindSpec, registry: Registry)
             )
         raise status.bad_request(f"the kind in the data ({kind}) does not match the expected kind ({expected.kind})")
     if registry.by_kind(group, version, kind) is None:
-        raise status.bad_request(f'{head}no kind "{kind}" is registered for version "{api_version}" in scheme "{_SCHEME}"')
+        raise status.bad_request(
+            f'{head}no kind "{kind}" is registered for version "{api_version}" in scheme "{_SCHEME}"'
+        )
     internal = f"{expected.group.partition('.')[0] or 'core'}.{expected.kind}"
     raise status.bad_request(f"{head}converting ({version}.{kind}) to ({internal}): unknown conversion")
 

@@ -1,4 +1,4 @@
-"""Keys and certificates of the embedded API: its CA, its serving certificate, the key of its tokens, the admin's kubeconfig."""
+"""Keys and certificates of the embedded API, and the kubeconfig of its administrator."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from kubeedge import metrics
 from kubeedge.apiserver import crd
-from kubeedge.apiserver.deleting import CRD_CLEANUP, Deleter, DeleteOptions
+from kubeedge.apiserver.deleting import CRD_CLEANUP, DeleteOptions, Deleter
 from kubeedge.apiserver.kinds.registry import Registry
 from kubeedge.apiserver.request import ListOptions
 from kubeedge.apiserver.storage import Change, Storage, Stored, Transaction
@@ -197,6 +197,4 @@ def _condition(status: Document, type_: str, value: str, reason: str, message: s
                 condition["lastTransitionTime"] = now
             condition.update(status=value, reason=reason, message=message)
             return
-    conditions.append(
-        {"type": type_, "status": value, "lastTransitionTime": now, "reason": reason, "message": message}
-    )
+    conditions.append({"type": type_, "status": value, "lastTransitionTime": now, "reason": reason, "message": message})

@@ -93,7 +93,7 @@ class Deleter:
         self._admission = admission
 
     async def delete(self, spec: KindSpec, namespace: str, name: str, options: DeleteOptions) -> Answer:
-        """Delete one object; the answer is the object while it stays, else the object or a Status as its kind has it."""
+        """Delete one object; the answer is the object while it stays, else what is usual for its kind."""
         self._admission.on_delete(spec.kind, name)
 
         def work(transaction: Transaction) -> Answer:
@@ -261,8 +261,8 @@ def _check_preconditions(spec: KindSpec, current: Stored, options: DeleteOptions
         )
     elif options.resource_version and options.resource_version != str(current.rv):
         why = (
-            f"the ResourceVersion in the precondition ({options.resource_version}) does not match the ResourceVersion in "
-            f"record ({current.rv}). The object might have been modified"
+            f"the ResourceVersion in the precondition ({options.resource_version}) does not match the ResourceVersion "
+            f"in record ({current.rv}). The object might have been modified"
         )
     if not why:
         return
@@ -276,4 +276,3 @@ def _check_preconditions(spec: KindSpec, current: Stored, options: DeleteOptions
 def _shown(stored: Stored, document: Document) -> Stored:
     """The object as marked, whether or not that was stored."""
     return Stored(stored.namespace, stored.name, stored.uid, stored.rv, orjson.dumps(document), stored.labels)
-

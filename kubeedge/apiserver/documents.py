@@ -7,13 +7,18 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from kubeedge import KUBERNETES_VERSION, metrics
+from kubeedge import metrics
+from kubeedge.apiserver.discovery import AGGREGATED, Discovery
 from kubeedge.apiserver.kinds.registry import Registry
-from kubeedge.apiserver.request import Query
+from kubeedge.apiserver.openapi import V2, OpenApi
+from kubeedge.apiserver.representation import Form, negotiate
 from kubeedge.apiserver.tokens import ISSUER, Tokens
 
+API_VERSION = "v1.36.2"
+"""The Kubernetes whose types and answers this API has; the nodes' version is another thing."""
 _TEXT = "text/plain; charset=utf-8"
 _JSON = "application/json"
+_OPENAPI_V2 = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -31,12 +36,14 @@ class Documents:
 
     def __init__(self, registry: Registry, tokens: Tokens, is_ready: Callable[[], bool]) -> None:
         self._registry = registry
+        self._discovery = Discovery(registry)
+        self._openapi = OpenApi(registry, API_VERSION)
         self._tokens = tokens
         self._is_ready = is_ready
         self.address = "127.0.0.1:6443"
         """Host and port, as discovery tells them."""
 
-    def find(self, path: str, accept: str, query: Query) -> Document | None:
+    def find(self, path: str, accept: str) -> Document | None:
         """Return the document at a path, None when there is none."""
         path = path.rstrip("/") or "/"
         if path in ("/healthz", "/livez") or path.startswith(("/livez/", "/healthz/")):
@@ -47,49 +54,52 @@ class Documents:
             return Document(version())
         if path == "/metrics":
             return Document(metrics.exposition().encode(), _METRICS)
-        if path == "/api" or path == "/apis" or path.startswith(("/api/", "/apis/")):
-            return self._discovery(path.strip("/").split("/"))
+        if f"{path}/".startswith(("/api/", "/apis/")):
+            return self._find_discovery(path, accept)
+        if path.startswith("/openapi/"):
+            return self._find_openapi(path)
+        if path == "/":
+            return Document(self._index())
         if path == "/.well-known/openid-configuration":
             return Document(self._openid())
         if path == "/openid/v1/jwks":
             return Document(self._tokens.key_set(), "application/jwk-set+json")
         return None
 
-    def _discovery(self, parts: list[str]) -> Document | None:
-        registry = self._registry
-        if parts == ["api"]:
-            return Document({"kind": "APIVersions", "versions": ["v1"]})
-        if parts == ["apis"]:
-            groups = [self._group(group) for group in registry.groups() if group]
-            return Document({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
-        if len(parts) == 2 and parts[0] == "apis":
-            found = registry.versions(parts[1])
-            return Document({"kind": "APIGroup", "apiVersion": "v1", **self._group(parts[1])}) if found else None
-        group, version = ("", parts[1]) if parts[0] == "api" else (parts[1], parts[2])
-        resources: list[dict[str, Any]] = []
-        for spec in registry.specs():
-            kind = spec.kind
-            if (kind.group, kind.version) != (group, version):
-                continue
-            about = {"namespaced": kind.namespaced, "kind": kind.kind, "verbs": list(spec.verbs)}
-            names = {"shortNames": list(spec.short_names), "categories": list(spec.categories)}
-            resources.append({"name": kind.plural, "singularName": spec.singular, **about, **names})
-            for name, sub in spec.subresources.items():
-                entry: dict[str, Any] = {"name": f"{kind.plural}/{name}", "singularName": "", **about}
-                entry |= {"kind": sub.kind, "verbs": list(sub.verbs)}
-                if sub.version:
-                    entry |= {"group": sub.group, "version": sub.version}
-                resources.append(entry)
-        if not resources:
-            return None
-        group_version = f"{group}/{version}" if group else version
-        return Document({"kind": "APIResourceList", "groupVersion": group_version, "resources": resources})
-
-    def _group(self, group: str) -> dict[str, Any]:
-        versions = [
-            {"groupVersion": f"{group}/{version}", "version": version} for version in self._registry.versions(group)
+    def _index(self) -> dict[str, Any]:
+        """Return what there is, for people who look around."""
+        paths = ["/.well-known/openid-configuration", "/api", "/api/v1", "/apis"]
+        for group in sorted(filter(None, self._registry.groups())):
+            paths += [f"/apis/{group}", *(f"/apis/{group}/{version}" for version in self._registry.versions(group))]
+        paths += [
+            "/healthz",
+            "/livez",
+            "/metrics",
+            "/openapi/v2",
+            "/openapi/v3",
+            "/openid/v1/jwks",
+            "/readyz",
+            "/version",
         ]
-        return {"name": group, "versions": versions, "preferredVersion": versions[0] if versions else {}}
+        return {"paths": paths}
+
+    def _find_discovery(self, path: str, accept: str) -> Document | None:
+        is_aggregated = path in ("/api", "/apis") and negotiate(accept) is Form.DISCOVERY
+        found = self._discovery.find(path, aggregated=is_aggregated, address=self.address)
+        if found is None:
+            return None
+        return Document(found, AGGREGATED if is_aggregated else _JSON)
+
+    def _find_openapi(self, path: str) -> Document | None:
+        if path == "/openapi/v2":
+            return Document(V2, _OPENAPI_V2)
+        if path == "/openapi/v3":
+            return Document(self._openapi.index(), _TEXT)
+        found = self._openapi.document(path.removeprefix("/openapi/v3/"))
+        # Its address changes with its content.
+        return (
+            Document(found, _JSON, headers=((b"cache-control", b"public, immutable"),)) if found is not None else None
+        )
 
     def _openid(self) -> dict[str, Any]:
         return {
@@ -103,11 +113,15 @@ class Documents:
 
 def version() -> dict[str, str]:
     """Return the version of Kubernetes whose API this is."""
-    major, minor, _ = KUBERNETES_VERSION.removeprefix("v").split(".")
+    major, minor, _ = API_VERSION.removeprefix("v").split(".")
     return {
         "major": major,
         "minor": minor,
-        "gitVersion": KUBERNETES_VERSION,
+        "emulationMajor": major,
+        "emulationMinor": minor,
+        "minCompatibilityMajor": major,
+        "minCompatibilityMinor": str(int(minor) - 1),
+        "gitVersion": f"{API_VERSION}+kubeedge",
         "gitCommit": "",
         "gitTreeState": "clean",
         "buildDate": "1970-01-01T00:00:00Z",

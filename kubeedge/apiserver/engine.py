@@ -116,9 +116,7 @@ class Engine:
             case "create" if not name and (namespace or not spec.kind.namespaced):
                 if spec.is_virtual:
                     return await self._create_virtual(call, spec)
-                return await self.writer.create(
-                    spec, namespace, sent, write_options(query, "CreateOptions"), call.user
-                )
+                return await self.writer.create(spec, namespace, sent, write_options(query, "CreateOptions"), call.user)
             case "update" if name:
                 options = write_options(query, "UpdateOptions")
                 return await self.writer.update(spec, namespace, name, sent, options, call.user)

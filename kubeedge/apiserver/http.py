@@ -21,7 +21,16 @@ from kubeedge.apiserver.authentication import AUTHENTICATED, Authenticator, User
 from kubeedge.apiserver.authorization import Attributes
 from kubeedge.apiserver.documents import Document, Documents
 from kubeedge.apiserver.engine import Call, Engine, UnknownGroupError
-from kubeedge.apiserver.representation import EventWriter, Form, Page, content_type, negotiated, to_yaml, write_answer, write_page
+from kubeedge.apiserver.representation import (
+    EventWriter,
+    Form,
+    Page,
+    content_type,
+    negotiated,
+    to_yaml,
+    write_answer,
+    write_page,
+)
 from kubeedge.apiserver.request import NO_QUERY, Query, place, verb
 from kubeedge.apiserver.watch import Watch
 from kubeedge.apiserver.writing import Sent
@@ -176,7 +185,7 @@ class Application:
         if not user.is_master:
             asked = Attributes(request.method.lower(), path=request.path)
             self._engine.authorizer.require(user, asked)
-        found = self._documents.find(request.path, request.header(b"accept"), request.query())
+        found = self._documents.find(request.path, request.header(b"accept"))
         if found is None:
             await request.respond(send, 404, _NOT_FOUND, "text/plain; charset=utf-8")
             return
@@ -233,13 +242,13 @@ class _Request:
             self._query = Query(parse_qs(text, keep_blank_values=True)) if text else NO_QUERY
         return self._query
 
-    async def start(
-        self, send: Send, code: int, media_type: str, headers: Sequence[tuple[bytes, bytes]] = ()
-    ) -> None:
+    async def start(self, send: Send, code: int, media_type: str, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
         """Send status and headers."""
         self.is_started = True
         _requests.inc(self.verb or self.method.lower(), str(code))
-        start = [(b"content-type", media_type.encode()), _NO_CACHE, *headers]
+        start = [(b"content-type", media_type.encode()), *headers]
+        if not any(name == b"cache-control" for name, _ in headers):
+            start.append(_NO_CACHE)
         await send({"type": "http.response.start", "status": code, "headers": start})
 
     async def respond(

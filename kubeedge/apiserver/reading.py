@@ -22,6 +22,7 @@ FRESH_TIMEOUT_S = 3.0
 # Without a wish of the client a watch ends after this time, up to the double, as a real server does it.
 MIN_WATCH_S = 1800.0
 
+_NAME_FIELDS = ("metadata.name", "metadata.namespace")
 _CONTINUE_VERSION = "meta.k8s.io/v1"
 _TOO_OLD_LIST = "The resourceVersion for the provided list is too old."
 _TOO_OLD_CONTINUE = (
@@ -58,9 +59,9 @@ class Reader:
                 raise status.bad_request(_unknown_field(spec, field))
             name = name or fields.exact("metadata.name") or ""
             namespace = namespace or fields.exact("metadata.namespace") or ""
-            if all(equal and field in ("metadata.name", "metadata.namespace") for field, equal, _ in fields.terms):
-                if fields.exact("metadata.namespace") in (None, namespace):
-                    fields = None
+            names_only = all(equal and field in _NAME_FIELDS for field, equal, _ in fields.terms)
+            if names_only and fields.exact("metadata.namespace") in (None, namespace):
+                fields = None
         return Selection(namespace, name, labels, fields, spec.selectable_fields)
 
     async def get(self, spec: KindSpec, namespace: str, name: str, resource_version: str = "") -> Answer:
@@ -147,9 +148,7 @@ class Reader:
         )
         rv = _watch_version(options.resource_version)
         if options.send_initial_events or (rv == 0 and options.send_initial_events is None):
-            watch.start_with_objects(
-                end_bookmark=bool(options.send_initial_events) and options.allow_bookmarks
-            )
+            watch.start_with_objects(end_bookmark=bool(options.send_initial_events) and options.allow_bookmarks)
         else:
             try:
                 watch.start_from(rv or self._storage.revision)
@@ -159,7 +158,7 @@ class Reader:
 
 
 def _unknown_field(spec: KindSpec, field: str) -> str:
-    if spec.schema and spec.selectable == {"metadata.name", "metadata.namespace"}:
+    if spec.schema and spec.selectable == set(_NAME_FIELDS):
         return f'"{field}" is not a known field selector: only "metadata.name", "metadata.namespace"'
     return f"field label not supported: {field}"
 

@@ -1,4 +1,4 @@
-"""The forms in which objects leave the API: JSON, YAML, Table, metadata only; single, listed, or as events of a watch."""
+"""The forms in which objects leave the API: JSON, YAML, Table, metadata; single, listed, as events of a watch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,6 @@ class Form(Enum):
     """Aggregated discovery; only /api and /apis know it."""
 
 
-DISCOVERY_TYPE = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 _AS = {
     ("Table", "v1", "meta.k8s.io"): Form.TABLE,
     ("PartialObjectMetadata", "v1", "meta.k8s.io"): Form.METADATA,
@@ -262,9 +261,7 @@ class EventWriter:
         with_columns, self._columns_told = not self._columns_told, True
         metadata = {"resourceVersion": rv}
         return orjson.dumps(
-            _table(
-                self._spec, metadata, documents, self._now_s(), self._include_object, with_columns=with_columns
-            )
+            _table(self._spec, metadata, documents, self._now_s(), self._include_object, with_columns=with_columns)
         )
 
 

@@ -185,7 +185,10 @@ def check_list_options(options: ListOptions, *, watch: bool) -> None:
         if options.send_initial_events is not None and match != "NotOlderThan":
             forbid("resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
         elif options.send_initial_events is None and match:
-            forbid("resourceVersionMatch", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")
+            forbid(
+                "resourceVersionMatch",
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            )
     else:
         if options.send_initial_events is not None:
             forbid("sendInitialEvents", "sendInitialEvents is forbidden for list")

@@ -34,11 +34,12 @@ class Reviews:
 
     def answer(self, spec: KindSpec, namespace: str, document: Document, user: User) -> Answer:
         """Return the review posted with its status. Raises ApiError 422."""
-        review = {
+        spec_sent: Document = document.get("spec") or {}
+        review: Document = {
             "kind": spec.kind.kind,
             "apiVersion": spec.kind.api_version,
             "metadata": {},
-            "spec": document.get("spec") or {},
+            "spec": spec_sent,
         }
         match spec.kind.kind:
             case "SelfSubjectReview":
@@ -61,7 +62,8 @@ class Reviews:
         return Answer(201, None, None, review)
 
     def _access(self, kind: KindSpec, spec: Document, user: User, namespace: str) -> Document:
-        resource, path = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
+        resource: Document = spec.get("resourceAttributes") or {}
+        path: Document = spec.get("nonResourceAttributes") or {}
         if bool(resource) == bool(path):
             why = "Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified"
             raise status.invalid(kind.kind, "", [Cause("FieldValueInvalid", why, "spec.resourceAttributes")])

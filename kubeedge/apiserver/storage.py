@@ -1,9 +1,10 @@
 """Every object of the API: its versions in SQLite, the present state and the recent history in memory.
 
-One table holds revisions. The resource version rises by one with every write of whatever kind, the newest revision of an
-object is its state, the older ones are the history that a watch can start from and that pages of a list are read from,
-until compaction takes them. Writes are transactions: plain functions that run one after the other against the newest
-state, so that an update never has to be tried again; what is waiting is made durable together and seen by nobody before.
+One table holds revisions. The resource version rises by one with every write of whatever kind, the newest revision of
+an object is its state, the older ones are the history that a watch can start from and that pages of a list are read
+from, until compaction takes them. Writes are transactions: plain functions that run one after the other against the
+newest state, so that an update never has to be tried again; what waits is made durable together and seen by nobody
+before.
 """
 
 from __future__ import annotations
@@ -120,9 +121,7 @@ class Change:
 
     __slots__ = ("_left", "at_ms", "frames", "object", "previous", "resource", "type")
 
-    def __init__(
-        self, type_: EventType, resource: str, object: Stored, previous: Stored | None, at_ms: int
-    ) -> None:
+    def __init__(self, type_: EventType, resource: str, object: Stored, previous: Stored | None, at_ms: int) -> None:
         self.type = type_
         self.resource = resource
         self.object = object

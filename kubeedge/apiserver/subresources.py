@@ -8,7 +8,7 @@ from typing import Any
 from kubeedge.apiserver import status
 from kubeedge.apiserver.authentication import User
 from kubeedge.apiserver.body import parse, read_object
-from kubeedge.apiserver.deleting import Deleter, DeleteOptions
+from kubeedge.apiserver.deleting import DeleteOptions, Deleter
 from kubeedge.apiserver.kinds.registry import Registry
 from kubeedge.apiserver.kinds.spec import KindSpec
 from kubeedge.apiserver.reading import Reader, resource_of
@@ -16,8 +16,7 @@ from kubeedge.apiserver.representation import Answer
 from kubeedge.apiserver.request import WriteOptions
 from kubeedge.apiserver.selectors import from_object
 from kubeedge.apiserver.status import Cause
-from kubeedge.apiserver.storage import Stored, Transaction
-from kubeedge.apiserver.storage import Storage
+from kubeedge.apiserver.storage import Storage, Stored, Transaction
 from kubeedge.apiserver.tokens import AUDIENCE, Bound, Tokens
 from kubeedge.apiserver.writing import Sent, Writer, timestamp
 from kubeedge.kube.api import Kind
@@ -26,6 +25,7 @@ Document = dict[str, Any]
 
 _SCALE = Kind("autoscaling", "v1", "scales", "Scale", True)
 _TOKEN_REQUEST = Kind("authentication.k8s.io", "v1", "tokenrequests", "TokenRequest", True)
+_BINDINGS = Kind("", "v1", "bindings", "Binding", True)
 _BINDING = Kind("", "v1", "pods/binding", "Binding", True)
 _SUCCESS = {**status.success(), "code": 201}
 
@@ -122,7 +122,7 @@ class Subresources:
             raise status.bad_request("name in URL does not match name in Binding object")
         if not target:
             cause = Cause("FieldValueRequired", "Required value", "target.name")
-            raise status.invalid(Kind("", "v1", "bindings", "Binding", True), name, [cause])
+            raise status.invalid(_BINDINGS, name, [cause])
 
         def work(transaction: Transaction) -> None:
             self._bind(transaction, spec, namespace, name, binding, target, options)
@@ -248,7 +248,10 @@ class Subresources:
             raise status.not_found(spec.kind, name)
         uid = reference.get("uid") or stored.uid
         if uid != stored.uid:
-            why = f"the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
+            why = (
+                f"the UID in the bound object reference ({uid}) does not match the UID in record. The object might "
+                "have been deleted and then recreated"
+            )
             raise status.conflict(spec.kind, name, why)
         if kind != "Pod":
             return Bound(kind, name, uid), None
@@ -275,7 +278,12 @@ class Subresources:
             for field in ("lastUpdateTime", "lastTransitionTime"):
                 condition[field] = condition.get(field) or now
         return await self._change_part(
-            spec, namespace, name, document, options, lambda old: old.setdefault("status", {}).update(conditions=conditions)
+            spec,
+            namespace,
+            name,
+            document,
+            options,
+            lambda old: old.setdefault("status", {}).update(conditions=conditions),
         )
 
     async def finalize(self, spec: KindSpec, name: str, sent: Sent, options: WriteOptions) -> Answer:
@@ -359,4 +367,3 @@ def _put(document: Document, path: str, value: Any) -> None:
     for key in parents:
         document = document.setdefault(key, {})
     document[last] = value
-

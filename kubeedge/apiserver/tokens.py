@@ -132,15 +132,17 @@ class Tokens:
             namespace, account = private["namespace"], private["serviceaccount"]
             shared = tuple(audience for audience in claims["aud"] if audience in audiences)
             if not shared:
-                raise InvalidTokenError(f"token audiences {claims['aud']} is invalid for the target audiences {list(audiences)}")
+                raise InvalidTokenError(
+                    f"token audiences {claims['aud']} is invalid for the target audiences {list(audiences)}"
+                )
             self._must_exist("serviceaccounts", namespace, account)
             bound = None
             for kind, resource in (("Pod", "pods"), ("Secret", "secrets"), ("Node", "nodes")):
                 reference = private.get(kind.lower())
-                if reference is not None:
-                    if kind != "Node" or bound is None:
-                        self._must_exist(resource, "" if kind == "Node" else namespace, reference)
-                        bound = Bound(kind, reference["name"], reference["uid"])
+                # The node of a bound pod is told along, the pod is what counts.
+                if reference is not None and bound is None:
+                    self._must_exist(resource, "" if kind == "Node" else namespace, reference)
+                    bound = Bound(kind, reference["name"], reference["uid"])
             return ServiceAccountToken(
                 namespace, account["name"], account["uid"], claims["jti"], shared, claims["exp"], bound
             )

@@ -38,7 +38,7 @@ class Selection:
     name: str = ""
     labels: Selector | None = None
     fields: Selector | None = None
-    selectable_fields: Callable[[dict[str, Any]], Mapping[str, str]] = lambda document: {}  # noqa: E731
+    selectable_fields: Callable[[dict[str, Any]], Mapping[str, str]] = lambda document: {}
 
     @property
     def takes_all(self) -> bool:
@@ -59,7 +59,7 @@ class Selection:
 
 
 class Notice(NamedTuple):
-    """What a watch tells: an object with the change it comes from (None for one that was there before), or a bookmark."""
+    """What a watch tells: an object with the change it comes from (None for one that was there), or a bookmark."""
 
     type: Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]
     object: Stored | None
@@ -69,7 +69,7 @@ class Notice(NamedTuple):
 
 
 class Watch:
-    """The changes of one resource that a selection lets through, in order, as seen by a client that reads at its own pace."""
+    """The changes of one resource that a selection lets through, in order, for a client that reads at its own pace."""
 
     def __init__(
         self,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 import uuid
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -41,6 +40,9 @@ _PRECONDITION_FAILED = (
     "StorageError: invalid object, Code: 4, Key: /registry/{resource}/{key}, ResourceVersion: 0, AdditionalErrorMsg: "
     "Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}"
 )
+
+
+CHECKED = WriteOptions()
 
 
 class Sent(NamedTuple):
@@ -121,7 +123,7 @@ class Writer:
     @staticmethod
     def _generate_name(transaction: Transaction, resource: str, metadata: Document) -> str:
         base = metadata["generateName"][:_MAX_GENERATED_BASE]
-        name = base + random_suffix()
+        name: str = base + random_suffix()
         for _ in range(_GENERATE_ATTEMPTS):
             if transaction.get(resource, metadata.get("namespace", ""), name) is None:
                 break
@@ -225,7 +227,7 @@ class Writer:
         namespace: str,
         name: str,
         change: Change,
-        options: WriteOptions = WriteOptions(),
+        options: WriteOptions = CHECKED,
         *,
         subresource: str = "",
         warnings: Sequence[str] = (),
@@ -244,7 +246,7 @@ class Writer:
         namespace: str,
         name: str,
         change: Change,
-        options: WriteOptions = WriteOptions(),
+        options: WriteOptions = CHECKED,
         subresource: str = "",
     ) -> Stored:
         """Do what change() does, as a part of a transaction."""
