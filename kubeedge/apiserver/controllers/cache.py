@@ -45,7 +45,8 @@ class Cache(Generic[T]):
         """Make a cache; indexes gives for each index name the function from an object to its index values."""
         self.kind = kind
         self._api = api
-        self._decode = msgspec.json.Decoder(view).decode
+        self._view = view
+        self._decode_plain = msgspec.json.Decoder(view).decode
         self._informer = Informer(api, kind)
         self._informer.on_event(self._on_event)
         self._items: dict[tuple[str, str], T] = {}
@@ -163,6 +164,13 @@ class Cache(Generic[T]):
 
     # Inside
 
+    def _decode(self, raw: bytes) -> T:
+        """Read an object; a null stands for an absent field, as some clients write it."""
+        try:
+            return self._decode_plain(raw)
+        except msgspec.ValidationError:
+            return msgspec.convert(_without_nulls(orjson.loads(raw)), self._view)
+
     def _wrote(self, answer: bytes) -> T:
         """Take the answer of a write, unless the watch is past it already."""
         item = self._decode(answer)
@@ -256,6 +264,14 @@ class Cache(Generic[T]):
 def _names_uid(error: ApiError) -> bool:
     """Tell whether a deletion was refused because the name belongs to another object by now."""
     return error.code == 409 and error.message.partition(" precondition")[0].endswith(("UID in", "UID in the"))
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
+    if isinstance(value, list):
+        return [_without_nulls(inner) for inner in value if inner is not None]
+    return value
 
 
 def _number(resource_version: str) -> int:

@@ -144,6 +144,11 @@ class Controller(Generic[K]):
             self._queue.add(key)
         self._wake.set()
 
+    def enqueue_at(self, key: K, due: float) -> None:
+        """Have key reconciled at the time due of the event loop's clock."""
+        self._queue.add_at(key, due)
+        self._wake.set()
+
     async def run(self) -> None:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as workers:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -155,9 +157,18 @@ class Scheduler:
             self._rooms.pop(name, None)
 
     def _retry_stranded(self) -> None:
+        """Have another look at all pods that fitted nowhere, those whose back-off ends in the same second together.
+
+        Otherwise the one that was tried a moment earlier would go before one of higher priority.
+        """
         now_s = self._clock()
+        now = asyncio.get_running_loop().time()
         for key, stranded in self._stranded.items():
-            self._controller.enqueue(key, max(0.0, stranded.at_s + backoff_s(stranded.attempts) - now_s))
+            wait_s = stranded.at_s + backoff_s(stranded.attempts) - now_s
+            if wait_s <= 0:
+                self._controller.enqueue(key)
+            else:
+                self._controller.enqueue_at(key, math.ceil(now + wait_s))
 
     # One pod
 

@@ -13,6 +13,7 @@ import orjson
 
 from kubeedge.apiserver.bootstrap import bootstrap
 from kubeedge.apiserver.controllers.instants import micro_timestamp, timestamp
+from kubeedge.apiserver.definitions import Definitions
 from kubeedge.apiserver.engine import Engine
 from kubeedge.apiserver.kinds.table import builtin
 from kubeedge.apiserver.local import LocalApi
@@ -147,11 +148,17 @@ async def engine_api(path: Path) -> AsyncIterator[LocalApi]:
     await storage.open()
     try:
         async with asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(storage.run())
-            api = LocalApi(Engine(storage, builtin()))
+            running = [tasks.create_task(storage.run())]
+            registry = builtin()
+            engine = Engine(storage, registry)
+            definitions = Definitions(storage, registry, engine.deleter)
+            definitions.start()
+            running.append(tasks.create_task(definitions.run()))
+            api = LocalApi(engine)
             await bootstrap(api, 6443)
             yield api
-            running.cancel()
+            for task in running:
+                task.cancel()
     finally:
         await storage.close()
 
