@@ -81,7 +81,10 @@ class Request:
         return next((value.decode("latin-1") for key, value in self._headers if key == name), "")
 
     async def body(self, limit: int) -> bytes | None:
-        """Return the body; None when it is longer than limit bytes. Raises TimeoutError, ConnectionError."""
+        """Return the body; None when it is longer than limit bytes. Raises TimeoutError, ConnectionError.
+
+        What is too long is read to its end all the same: a client only hears the answer once it has sent everything.
+        """
         parts: list[bytes] = []
         size = 0
         async with asyncio.timeout(BODY_TIMEOUT_S):
@@ -89,12 +92,11 @@ class Request:
                 message = await self._receive()
                 if message["type"] != "http.request":
                     raise ConnectionError("client went away")
-                parts.append(message.get("body", b""))
-                size += len(parts[-1])
-                if size > limit:
-                    return None
+                size += len(message.get("body", b""))
+                if size <= limit:
+                    parts.append(message.get("body", b""))
                 if not message.get("more_body"):
-                    return b"".join(parts)
+                    return b"".join(parts) if size <= limit else None
 
 
 class Application:
