@@ -33,6 +33,8 @@ class CommonConfig(Section):
 
 
 class KubeApiConfig(Section):
+    """install_crds is our own: create the custom resource definitions that the cluster lacks, at the start."""
+
     printed_when_empty: ClassVar[frozenset[str]] = frozenset({"master", "kube_config"})
 
     master: str = ""
@@ -40,6 +42,7 @@ class KubeApiConfig(Section):
     qps: Int32 = 2500
     burst: Int32 = 5000
     kube_config: str = ""
+    install_crds: bool = field(default=False, name="installCRDs")
 
 
 class Quic(Section):

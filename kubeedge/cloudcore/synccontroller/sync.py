@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from kubeedge.kube.informer import Informer
 from kubeedge.kube.object import Object
 
 
@@ -54,3 +55,19 @@ def by_node(sync: Object) -> tuple[str]:
 def by_object(sync: Object) -> tuple[str]:
     """Index function: the UID of the object of a sync."""
     return (split_name(sync.name)[1],)
+
+
+class SyncVersions:
+    """Answers, from the caches, which version of an object a node has acknowledged."""
+
+    def __init__(self, object_syncs: Informer, cluster_syncs: Informer) -> None:
+        self._object_syncs = object_syncs
+        self._cluster_syncs = cluster_syncs
+
+    def __call__(self, namespace: str, name: str) -> str | None:
+        """Return the version, "" when the sync has no status, None when there is no sync.
+
+        name is that of the sync; namespace is "" for a ClusterObjectSync.
+        """
+        sync = (self._object_syncs if namespace else self._cluster_syncs).get(namespace, name)
+        return _body.decode(sync.raw).status.resource_version if sync is not None else None

@@ -1,0 +1,196 @@
+"""cloudcore as a whole: its modules made, joined on the bus and run. The only place that knows them all."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+from kubeedge.bus import Bus
+from kubeedge.cloudcore.edgecontroller.controller import EdgeController
+from kubeedge.cloudcore.edgecontroller.node import by_node
+from kubeedge.cloudcore.httpserver.material import MaterialError, Sources
+from kubeedge.cloudcore.httpserver.service import CertificateService, Settings
+from kubeedge.cloudcore.hub.hub import CloudHub
+from kubeedge.cloudcore.monitor import Monitor
+from kubeedge.cloudcore.synccontroller import sync
+from kubeedge.cloudcore.synccontroller.controller import SyncController
+from kubeedge.config import cloudcore as configuration
+from kubeedge.config.host import local_address
+from kubeedge.kube.api import ApiError, ApiUnavailableError
+from kubeedge.kube.caches import Caches
+from kubeedge.kube.client import HttpApi
+from kubeedge.kube.crds import ensure_installed
+from kubeedge.kube.informer import Informer
+from kubeedge.kube.kinds import CLUSTER_OBJECT_SYNC, CONFIG_MAP, NODE, OBJECT_SYNC, POD, SECRET
+from kubeedge.kube.kubeconfig import Access
+from kubeedge.pki.pem import PkiError
+
+log = logging.getLogger(__name__)
+
+# Between two attempts to reach an API that is away, and between two reminders that a cache is still empty.
+RETRY_S = 2.0
+REMIND_S = 15.0
+
+
+class CannotStartError(Exception):
+    """Something that waiting does not repair: a port in use, rights that are missing, keys that don't fit."""
+
+
+class CloudCore:
+    """One replica of cloudcore.
+
+    Before `ready` it waits for the Kubernetes API for as long as that takes; afterwards it lives through outages.
+    """
+
+    def __init__(self, config: configuration.CloudCore, access: Access) -> None:
+        self.ready = asyncio.Event()
+        self.hub_port = 0
+        """Port of CloudHub, from ready on."""
+        self._config = config.modules
+        self._install_crds = config.kube_api_config.install_crds
+        self._access = access
+        self._local_ip = local_address()
+        self._api = HttpApi(access)
+        self._caches = Caches(self._api)
+        self._bus = Bus()
+        self._certificates = CertificateService(self._api, self._bus, _certificate_settings(self._config.cloud_hub))
+        self._monitor = Monitor(config.common_config.monitor_server.bind_address, self.ready.is_set)
+
+    @property
+    def certificate_port(self) -> int:
+        """Port of the certificate service, from ready on."""
+        return self._certificates.port
+
+    @property
+    def monitor_port(self) -> int:
+        """Port of the monitor server, from ready on."""
+        return self._monitor.port
+
+    async def run(self) -> None:
+        """Serve until cancelled. Raises CannotStartError, inside an exception group."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_listening(self._monitor.run(), "monitor server"))
+                group.create_task(self._caches.run())
+                await self._join(group)
+        finally:
+            self._api.close()
+
+    async def _join(self, group: asyncio.TaskGroup) -> None:
+        await self._prepare()
+        caches, bus, api, modules = self._caches, self._bus, self._api, self._config
+        sync_indexes = {"node": sync.by_node, "object": sync.by_object}
+        object_syncs = caches.open(OBJECT_SYNC, indexes=sync_indexes)
+        cluster_syncs = caches.open(CLUSTER_OBJECT_SYNC, indexes=sync_indexes)
+        nodes = caches.open(NODE)
+        pods = caches.open(POD, field_selector="spec.nodeName!=", indexes={"node": by_node})
+        config_maps, secrets = caches.open(CONFIG_MAP), caches.open(SECRET)
+
+        hub = CloudHub(
+            bus,
+            api,
+            self._certificates.hub_context(),
+            sync.SyncVersions(object_syncs, cluster_syncs),
+            host=modules.cloud_hub.websocket.address,
+            port=modules.cloud_hub.websocket.port,
+            node_limit=modules.cloud_hub.node_limit,
+            keepalive_timeout_s=modules.cloud_hub.keepalive_interval,
+            write_timeout_s=modules.cloud_hub.write_timeout,
+            local_ip=self._local_ip,
+            cluster_ca=self._access.ca_pem,
+        )
+        if modules.sync_controller.enable:
+            sync_controller = SyncController(
+                bus, api, caches, nodes, object_syncs, cluster_syncs, is_connected=hub.is_connected
+            )
+            group.create_task(sync_controller.run())
+        if modules.edge_controller.enable:
+            authorization = modules.cloud_hub.authorization
+            edge_controller = EdgeController(
+                bus,
+                api,
+                nodes,
+                pods,
+                config_maps,
+                secrets,
+                local_ip=self._local_ip,
+                heartbeat_s=modules.edge_controller.node_update_frequency,
+                impersonate=authorization.enable and not authorization.debug,
+            )
+            group.create_task(edge_controller.run())
+
+        # What a node has acked must be known before anything is sent to it (spec 01 §3.1).
+        for informer in (object_syncs, cluster_syncs, nodes, pods, config_maps, secrets):
+            await _synced(informer)
+        try:
+            self.hub_port = hub.bind()
+        except OSError as error:
+            raise CannotStartError(f"CloudHub cannot listen: {error}") from error
+        group.create_task(hub.run())
+        group.create_task(_listening(self._certificates.run(), "certificate service"))
+        await self._certificates.listening.wait()
+        self.ready.set()
+        log.info("ready hub_port=%d certificate_port=%d", self.hub_port, self.certificate_port)
+
+    async def _prepare(self) -> None:
+        """Make what must be there before anything is listened on; wait for an API that is away."""
+        told = ""
+        while True:
+            try:
+                if self._install_crds:
+                    await ensure_installed(self._api)
+                await self._certificates.prepare()
+                return
+            except (MaterialError, PkiError) as error:
+                raise CannotStartError(str(error)) from error
+            except ApiError as error:
+                if error.code < 500 and error.code != 429:
+                    raise CannotStartError(f"the Kubernetes API refuses: {error}") from error
+                reason = str(error)
+            except (ApiUnavailableError, TimeoutError) as error:
+                reason = str(error) or "time-out"
+            if reason != told:
+                log.warning("waiting for the Kubernetes API reason=%s", reason)
+                told = reason
+            await asyncio.sleep(RETRY_S)
+
+
+def _certificate_settings(hub: configuration.CloudHub) -> Settings:
+    return Settings(
+        sources=Sources(
+            ca_file=Path(hub.tls_ca_file),
+            ca_key_file=Path(hub.tls_ca_key_file),
+            certificate_file=Path(hub.tls_cert_file),
+            key_file=Path(hub.tls_private_key_file),
+            addresses=hub.advertise_address,
+            dns_names=hub.dns_names,
+        ),
+        address=hub.https.address,
+        port=hub.https.port,
+        certificate_days=hub.edge_cert_signing_duration,
+        token_refresh_hours=hub.token_refresh_duration,
+        require_node_certificate=hub.https.require_node_certificate,
+    )
+
+
+async def _synced(informer: Informer) -> None:
+    while True:
+        try:
+            async with asyncio.timeout(REMIND_S):
+                await informer.synced()
+            return
+        except TimeoutError:
+            log.warning(
+                "waiting for a first list kind=%s hint=is the kind installed and may it be listed?",
+                informer.kind.plural,
+            )
+
+
+async def _listening(serving: Coroutine[Any, Any, None], what: str) -> None:
+    try:
+        await serving
+    except OSError as error:
+        raise CannotStartError(f"{what} cannot listen: {error}") from error
