@@ -43,14 +43,14 @@ class _Listing:
 
 
 class RuntimeWatcher:
-    """Lists the runtime. changed(pod uid) is called for every pod whose state has become another.
+    """Lists the runtime; tells on_change of every pod whose state has become another.
 
     Details of a container or sandbox are asked for once for each state that it is in: they do not change inside it.
     """
 
-    def __init__(self, runtime: Runtime, changed: Callable[[str], None], *, relist_s: float = RELIST_S) -> None:
+    def __init__(self, runtime: Runtime, *, relist_s: float = RELIST_S) -> None:
         self._runtime = runtime
-        self._changed = changed
+        self._listeners: list[Callable[[str], None]] = []
         self._relist_s = relist_s
         self._pods: dict[str, _Listing] = {}
         self._containers: dict[tuple[str, str], ContainerStatus] = {}
@@ -59,6 +59,14 @@ class RuntimeWatcher:
         self._ended = 0
         self._listing = asyncio.Lock()
         self.listed_at: float | None = None
+
+    def on_change(self, listener: Callable[[str], None]) -> None:
+        """Call listener(pod uid) when something of that pod has changed."""
+        self._listeners.append(listener)
+
+    def _changed(self, uid: str) -> None:
+        for listener in self._listeners:
+            listener(uid)
 
     def pod_uids(self) -> set[str]:
         """Return the pods of which the runtime had something at the last listing."""

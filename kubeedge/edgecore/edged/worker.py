@@ -13,7 +13,7 @@ from kubeedge.edgecore.edged.garbage import collect
 from kubeedge.edgecore.edged.health import follow
 from kubeedge.edgecore.edged.launcher import Launcher, StartError
 from kubeedge.edgecore.edged.machine import Memory, Plan, Start, Waiting, decide
-from kubeedge.edgecore.edged.observation import Observed, ObservedContainer
+from kubeedge.edgecore.edged.observation import Observed
 from kubeedge.edgecore.edged.pod import TERMINAL_PHASES, Object, Pod
 from kubeedge.edgecore.edged.runtime.interface import RuntimeCallError, RuntimeUnavailableError, SandboxConfig
 from kubeedge.edgecore.edged.services import Services, field_path
@@ -491,15 +491,14 @@ class PodWorker:
         return None
 
 
-def skeleton(uid: str, name: str, namespace: str, containers: list[ObservedContainer], grace_s: int) -> Pod:
+def skeleton(uid: str, name: str, namespace: str, containers: list[str], grace_s: int) -> Pod:
     """Return as much of a pod as the runtime knows, to end one that nobody wants any more."""
-    names = sorted({c.name for c in containers})
     return Pod(
         {
             "metadata": {"uid": uid, "name": name, "namespace": namespace},
             "spec": {
                 "terminationGracePeriodSeconds": grace_s,
-                "containers": [{"name": container} for container in names],
+                "containers": [{"name": container} for container in containers],
             },
         }
     )
