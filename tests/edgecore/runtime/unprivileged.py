@@ -6,6 +6,7 @@ The supervisor is forked, not executed: nobody may not be able to read the Pytho
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures.thread  # noqa: F401 - asyncio would load it when it cannot be read any more
 import json
 import os
 import sys
@@ -13,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from kubeedge.edgecore.edged.runtime.interface import Mount, RuntimeCallError, SecurityContext
-from kubeedge.edgecore.edged.runtime.process import supervisor
+from kubeedge.edgecore.edged.runtime.process import kernel, supervisor
 from tests.edgecore.runtime.conftest import Node, until
 
 NOBODY = 65534
+PR_SET_DUMPABLE = 4
 
 
 async def main(folder: Path) -> dict[str, Any]:
@@ -55,4 +57,6 @@ if __name__ == "__main__":
     os.setgroups([])
     os.setgid(NOBODY)
     os.setuid(NOBODY)
+    # A process that changed its user may not see its own files in /proc until it executes a program.
+    kernel._prctl(PR_SET_DUMPABLE, 1)
     print(json.dumps(asyncio.run(main(Path(sys.argv[1])))))

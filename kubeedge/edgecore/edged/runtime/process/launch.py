@@ -118,8 +118,7 @@ def _set_stdio(folder: str, plan: dict[str, Any], terminal: int) -> None:
 def _set_oom_score(score: int) -> None:
     """Lowering the score needs a privilege; without it the kernel's choice stays as it is."""
     try:
-        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
-            file.write(str(score))
+        kernel.write_file("/proc/self/oom_score_adj", b"%d" % score)
     except OSError:
         return
 

@@ -27,9 +27,9 @@ def unshare(names: Iterable[str]) -> None:
     user, group = os.geteuid(), os.getegid()
     kernel.unshare(sum(NAMESPACES[name][0] for name in wanted))
     if "user" in wanted:
-        for file, text in (("uid_map", f"{user} {user} 1"), ("setgroups", "deny"), ("gid_map", f"{group} {group} 1")):
-            with open(f"/proc/self/{file}", "w", encoding="ascii") as map_file:
-                map_file.write(text)
+        kernel.write_file("/proc/self/uid_map", b"%d %d 1" % (user, user))
+        kernel.write_file("/proc/self/setgroups", b"deny")
+        kernel.write_file("/proc/self/gid_map", b"%d %d 1" % (group, group))
 
 
 def join(target: int, names: Iterable[str]) -> None:

@@ -134,8 +134,10 @@ def _user(config: ContainerConfig, features: frozenset[str]) -> tuple[int, int]:
     uid = -1 if security.run_as_user is None else security.run_as_user
     gid = -1 if security.run_as_group is None else security.run_as_group
     if "root" not in features:
-        if uid not in (-1, os.geteuid()) or gid not in (-1, os.getegid()):
-            raise Refusal(f"runAsUser {uid} and runAsGroup {gid} need edgecore to run as root")
+        if uid not in (-1, os.geteuid()):
+            raise Refusal(f"runAsUser {uid} needs edgecore to run as root")
+        if gid not in (-1, os.getegid()):
+            raise Refusal(f"runAsGroup {gid} needs edgecore to run as root")
         if not set(security.supplemental_groups) <= {*os.getgroups(), os.getegid()}:
             raise Refusal("supplementalGroups and fsGroup need edgecore to run as root")
     return uid, gid

@@ -117,9 +117,10 @@ class Records:
             (folder / "container.json").unlink()
         shutil.rmtree(folder, ignore_errors=True)
 
-    def boot_id(self) -> str:
-        """Return what names this run of the machine."""
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+def boot_id() -> str:
+    """Return what names this run of the machine."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -37,7 +37,7 @@ from kubeedge.edgecore.edged.runtime.interface import (
 from kubeedge.edgecore.edged.runtime.process import plan, refusal
 from kubeedge.edgecore.edged.runtime.process.client import Client, RefusedError
 from kubeedge.edgecore.edged.runtime.process.images import Images
-from kubeedge.edgecore.edged.runtime.process.records import ContainerRecord, Records, SandboxRecord
+from kubeedge.edgecore.edged.runtime.process.records import ContainerRecord, Records, SandboxRecord, boot_id
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +79,7 @@ class ProcessRuntime:
         self._node_ip = node_ip
         self._enforce_limits = enforce_limits
         self._features: frozenset[str] = frozenset()
+        self._boot_id = ""
         self._is_ready = False
         self._trouble = "the supervisor of containers is not started yet"
         self._sandboxes: dict[str, SandboxRecord] = {}
@@ -88,6 +89,7 @@ class ProcessRuntime:
 
     async def run(self) -> None:
         """Keep in touch with the supervisor, and start one when there is none. Containers go on after that."""
+        self._boot_id = boot_id()
         self._records.make_folders()
         self._sandboxes, self._containers, broken = self._records.load()
         for path in broken:
@@ -136,6 +138,7 @@ class ProcessRuntime:
     def _lost(self, trouble: str) -> None:
         if self._is_ready or trouble != self._trouble:
             log.warning("supervisor lost reason=%s", trouble)
+        self._boot_id = ""
         self._is_ready = False
         self._trouble = trouble
 
@@ -188,7 +191,7 @@ class ProcessRuntime:
             raise RuntimeCallError(
                 "CreatePodSandboxError", f"runtime handler {config.runtime_handler} is not supported"
             )
-        record = SandboxRecord(secrets.token_hex(32), config, time.time_ns(), self._records.boot_id())
+        record = SandboxRecord(secrets.token_hex(32), config, time.time_ns(), self._boot_id)
         if config.log_directory:
             os.makedirs(config.log_directory, mode=0o755, exist_ok=True)
         self._records.save_sandbox(record)
@@ -395,7 +398,7 @@ class ProcessRuntime:
         return self._progress.get(container_id) or _Progress()
 
     def _described(self, record: SandboxRecord) -> Sandbox:
-        is_ready = record.is_ready and record.boot_id == self._records.boot_id()
+        is_ready = record.is_ready and record.boot_id == self._boot_id
         config = record.config
         return Sandbox(
             id=record.id,

@@ -134,8 +134,9 @@ class Launch:
 class Supervisor:
     """Serves requests and keeps containers, in one thread, with blocking calls only where they are short."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, lock: int) -> None:
         self._root = root
+        self._lock = lock
         self._poll = select.poll()
         self._handlers: dict[int, Callable[[], None]] = {}
         self._containers: dict[str, Container] = {}
@@ -311,7 +312,9 @@ class Supervisor:
         _log(f"renewed version={__version__}")
         self._answer(connection, "ok")
         self._cut_logs()
-        os.execv(python, command_line(python, path, self._root, is_renewed=True))
+        # The lock goes along, or the runtime would start another supervisor in the meantime.
+        os.set_inheritable(self._lock, True)
+        os.execv(python, [*command_line(python, path, self._root), str(self._lock)])
 
     # Containers
 
@@ -635,18 +638,23 @@ class Supervisor:
         return min(max(left_ms, 0), MAX_SLEEP_MS)
 
 
-def command_line(python: str, path: str, root: str, is_renewed: bool = False) -> list[str]:
+def command_line(python: str, path: str, root: str) -> list[str]:
     """Return the command that runs a supervisor: isolated, without site packages, the least that Python needs."""
     module = "kubeedge.edgecore.edged.runtime.process.supervisor"
     code = f"import sys; sys.path.insert(0, sys.argv[1]); from {module} import main; main(sys.argv[2:])"
-    return [python, "-I", "-S", "-E", "-c", code, path, root, *(["renewed"] if is_renewed else [])]
+    return [python, "-I", "-S", "-E", "-c", code, path, root]
 
 
 def main(arguments: list[str]) -> None:
-    """Run a supervisor for the folder named first; returns in the parent when it listens, exit code 1 if it can't."""
-    root, *renewed = arguments
-    if renewed:
-        _run(root, -1)
+    """Run a supervisor for the folder named first; ends in the parent when it listens, with code 1 when it cannot.
+
+    A second argument is the descriptor of the lock that the supervisor of another version held in this process.
+    """
+    root, *held = arguments
+    if held:
+        _open_own_log(f"{root}/{LOG}")
+        os.set_inheritable(int(held[0]), False)
+        _serve(root, int(held[0]), -1)
     ready, report = os.pipe()
     if os.fork():
         os.close(report)
@@ -666,7 +674,11 @@ def _run(root: str, report: int) -> NoReturn:
             os.write(report, b"x")
         sys.exit(0)  # another one serves this folder
     os.chdir("/")
-    supervisor = Supervisor(root)
+    _serve(root, lock, report)
+
+
+def _serve(root: str, lock: int, report: int) -> NoReturn:
+    supervisor = Supervisor(root, lock)
     supervisor.start()
     _log(f"supervisor started version={__version__} pid={os.getpid()}")
     if report >= 0:
