@@ -46,6 +46,18 @@ def node_of(resource: str) -> str:
         return ""
 
 
+def address(resource: str) -> tuple[str, str]:
+    """Return the node of the cloud's inner form and the resource that goes on the wire to it (spec 01 §5.2, §5.3).
+
+    The node is empty when the resource names none. Resources of node tasks name theirs further on and are not cut.
+    """
+    first, _, rest = resource.partition("/")
+    if first == "node":
+        node, _, wire = rest.partition("/")
+        return node, wire or resource
+    return node_of(resource), resource
+
+
 def trim(resource: str) -> str:
     """Cut `node/<node>/` off, the form that goes to the edge (spec 01 §5.3)."""
     if resource.startswith("node/"):

@@ -24,6 +24,6 @@ cdef bint _read_member(Scanner scan, Message message) except -1
 cdef bint _read_header(Scanner scan, Message message) except -1
 cdef bint _read_route(Scanner scan, Message message) except -1
 @cython.locals(head=str, route=str)
-cpdef bytes encode(Message message)
+cpdef bytes encode(Message message, str resource=*)
 @cython.locals(is_plain=bint, char=Py_UCS4)
 cdef str _quote(str text)

@@ -162,8 +162,8 @@ def _read_route(scan: Scanner, message: Message) -> bool:
     return True
 
 
-def encode(message: Message) -> bytes:
-    """Write the envelope of message, ending in a newline as the Go side does.
+def encode(message: Message, resource: str = "") -> bytes:
+    """Write the envelope of message, ending in a newline as the Go side does; resource stands in for its own if given.
 
     Keys stand in Go's order, empty ones are left out (spec 01 §1.1). Raises EnvelopeError for text that is no Unicode.
     """
@@ -182,8 +182,8 @@ def encode(message: Message) -> bytes:
         route += f',"group":{_quote(message.group)}'
     if message.operation:
         route += f',"operation":{_quote(message.operation)}'
-    if message.resource:
-        route += f',"resource":{_quote(message.resource)}'
+    if resource or message.resource:
+        route += f',"resource":{_quote(resource or message.resource)}'
     head += f'}},"route":{{{route[1:]}}},"content":'
     return b"".join((head.encode(), message.content, b"}\n"))
 

@@ -220,10 +220,10 @@ class FrameReader:
             self._fail(PROTOCOL_ERROR, "close frame with half a code")
             return
         code = payload[0] << 8 | payload[1]
-        if not (1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999):
-            self._fail(PROTOCOL_ERROR, f"close code {code}")
-        elif not is_utf8(payload[2:]):
+        if not is_utf8(payload[2:]):
             self._fail(INVALID_TEXT, "close reason is no UTF-8")
+        elif not (1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999):
+            self._fail(PROTOCOL_ERROR, f"close code {code}")
 
     def _fail(self, code: int, reason: str) -> None:
         self._done = True

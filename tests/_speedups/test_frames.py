@@ -100,6 +100,7 @@ def assemble(frames: list[tuple[int, bytes, bool, bool, int]], is_server: bool) 
 @example([(8, b"\x03", True, True, 0)], False, ())
 @example([(8, b"\x03\xed", True, True, 0)], False, ())
 @example([(8, b"\x03\xe8\xff", True, True, 0)], False, ())
+@example([(8, b"\x00\x00\x80", True, True, 0)], False, ())
 def test_any_cut_gives_what_websockets_reads(
     frames: list[tuple[int, bytes, bool, bool, int]], is_server: bool, cuts: tuple[int, ...]
 ) -> None:
