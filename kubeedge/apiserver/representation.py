@@ -140,6 +140,9 @@ def write_page(page: Page, form: Form, now_s: float, include_object: str = "") -
         return orjson.dumps(
             {"kind": "PartialObjectMetadataList", "apiVersion": _META, "metadata": metadata, "items": items or None}
         )
+    if not spec.schema:
+        # Lists of custom kinds always have it, unlike those of built-in ones.
+        metadata.setdefault("continue", "")
     data = b'{"kind":"%s","apiVersion":"%s","metadata":%s,"items":[%s]}' % (
         spec.list_kind.encode(),
         spec.kind.api_version.encode(),
