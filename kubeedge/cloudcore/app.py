@@ -26,6 +26,7 @@ from kubeedge.kube.crds import ensure_installed
 from kubeedge.kube.informer import Informer
 from kubeedge.kube.kinds import CLUSTER_OBJECT_SYNC, CONFIG_MAP, NODE, OBJECT_SYNC, POD, SECRET
 from kubeedge.kube.kubeconfig import Access
+from kubeedge.pki.authority import Authority
 from kubeedge.pki.pem import PkiError
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,11 @@ class CloudCore:
         self._bus = Bus()
         self._certificates = CertificateService(self._api, self._bus, _certificate_settings(self._config.cloud_hub))
         self._monitor = Monitor(config.common_config.monitor_server.bind_address, self.ready.is_set)
+
+    @property
+    def authority(self) -> Authority:
+        """The CA of edge nodes, from ready on."""
+        return self._certificates.authority
 
     @property
     def certificate_port(self) -> int:

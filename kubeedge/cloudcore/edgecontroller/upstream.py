@@ -135,6 +135,10 @@ class Upstream:
             request = await self._queue.take()
             try:
                 await self._make(request)
+            except Exception:
+                # A worker never ends for what one request did (spec 03 §9.9).
+                _requests.inc(request.type, self._operation(request), "unanswered")
+                log.exception("answer failed node=%s msg_id=%s", request.node, request.message.id)
             finally:
                 self._queue.done(request)
 
