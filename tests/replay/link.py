@@ -74,9 +74,9 @@ class LinkEdge:
     def close(self) -> None:
         """Close the connection, if there is one and the cloud has not closed it."""
         assert self._closed_for is None, f"the cloud closed the connection: {self._closed_for}"
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
     def send(self, envelope: bytes) -> None:
         """Send a message."""
