@@ -74,6 +74,8 @@ def parse(
     parser.add_argument(
         "--log-flush-frequency", type=_go_duration, default="5s", metavar="DURATION", help="accepted, without effect"
     )
+    # Upstream looks at no positional argument, so one that stands in somebody's unit file must not stop the daemon.
+    parser.add_argument("ignored", nargs="*", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.minconfig:
         _print_and_leave(f"{program}: the keys that most installations change.", minimal_document())
