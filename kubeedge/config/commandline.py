@@ -76,7 +76,7 @@ def parse(
     )
     # Upstream looks at no positional argument, so one that stands in somebody's unit file must not stop the daemon.
     parser.add_argument("ignored", nargs="*", help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     if options.minconfig:
         _print_and_leave(f"{program}: the keys that most installations change.", minimal_document())
     if options.defaultconfig:
