@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubeedge.apiserver.controllers.queue import Controller, WorkQueue
+from tests.apiserver.controllers.cluster import until
 
 
 def queue(**options: float) -> WorkQueue[str]:
@@ -120,10 +121,13 @@ def test_no_key_is_lost_or_worked_on_twice_at_a_time(steps: list[tuple[str, int]
 
 
 async def run_until(controller: Controller[str], reached: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+    async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(controller.run())
-        while not reached():
-            await asyncio.sleep(0.001)
+
+        async def look() -> bool:
+            return reached()
+
+        await until(look)
         running.cancel()
 
 

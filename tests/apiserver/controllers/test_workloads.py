@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -13,10 +12,10 @@ from tests.apiserver.controllers.cluster import Cluster, pod_template, until, wo
 
 
 @pytest.fixture
-async def nodes(cluster: Cluster) -> AsyncIterator[Cluster]:
+async def nodes(cluster: Cluster) -> Cluster:
     await cluster.add_node("n1")
     await cluster.add_node("n2")
-    yield cluster
+    return cluster
 
 
 async def condition(cluster: Cluster, name: str, type_: str) -> dict[str, Any]:
