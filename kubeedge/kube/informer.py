@@ -180,7 +180,7 @@ class Informer:
         self._replace(objects)
         self._resource_version = page.resource_version
         if not self._synced.is_set():
-            log.info("informer synced kind=%s objects=%d", self.kind.plural, len(objects))
+            log.debug("informer synced kind=%s objects=%d", self.kind.plural, len(objects))
             self._synced.set()
 
     async def _watch(self) -> None:
