@@ -226,7 +226,7 @@ class EdgeHub:
         downstream_messages.inc()
         kind = routing.downstream(message)
         if kind == routing.WAITER:
-            is_taken = self._bus.resolve(message)
+            is_taken = self._bus.resolve(message) or self._keep_late(message)
         elif kind == routing.META:
             is_taken = self._bus.send_group("meta", message) > 0
         elif kind == routing.TWIN:
@@ -243,6 +243,14 @@ class EdgeHub:
         if not is_taken:
             dropped.inc("no receiver")
             log.debug("no receiver group=%s source=%s resource=%s", message.group, message.source, message.resource)
+
+    def _keep_late(self, message: Message) -> bool:
+        """Let MetaManager keep an answer that nobody waits for any more: the cloud repeats it until it is acked."""
+        return (
+            message.group == "resource"
+            and message.operation == "response"
+            and self._bus.send_group("meta", message) > 0
+        )
 
     def _send(self, module: str, message: Message) -> bool:
         if not self._bus.has(module):
