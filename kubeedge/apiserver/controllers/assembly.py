@@ -101,7 +101,7 @@ class Controllers:
             # Nobody acts on half a picture.
             for cache in self._caches:
                 await cache.synced()
-            log.info("controllers started count=%d", len(self._controllers) + 1)
+            log.info("controllers started kinds=%d", len(self._kinds.kinds()))
             for controller in self._controllers:
                 tasks.create_task(controller.run())
             tasks.create_task(self._garbage.run())

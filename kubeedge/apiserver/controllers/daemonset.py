@@ -224,7 +224,7 @@ class DaemonSets:
             "metadata": {
                 "name": f"{meta.name}-{hash_}",
                 "namespace": meta.namespace,
-                "labels": {**(template.get("metadata", {}).get("labels") or {}), HASH_LABEL: hash_},
+                "labels": {**((template.get("metadata") or {}).get("labels") or {}), HASH_LABEL: hash_},
                 "annotations": meta.annotations,
                 "ownerReferences": [reference(DAEMON_SET, meta)],
             },

@@ -18,7 +18,7 @@ from kubeedge.apiserver.controllers.kindlist import KindList
 from kubeedge.apiserver.controllers.queue import Controller
 from kubeedge.apiserver.controllers.views import Condition, HasMetadata, Meta, Namespace, condition
 from kubeedge.kube.api import ApiError, Kind, KubeApi
-from kubeedge.kube.kinds import NAMESPACE
+from kubeedge.kube.kinds import EVENT, NAMESPACE
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +137,7 @@ class Namespaces:
         remaining: dict[Kind, int] = {}
         finalizers: Counter[str] = Counter()
         failures: list[str] = []
-        for kind in self._kinds.namespaced():
+        for kind in (*self._kinds.namespaced(), EVENT):
             try:
                 left = await self._empty(name, kind)
             except ApiError as error:

@@ -35,9 +35,9 @@ DISRUPTED_NODES = 2
 
 @dataclass(slots=True)
 class Health:
-    """What was last seen of a node: lease and heartbeat as they stood, and since when they stand so by our clock.
+    """What was last seen of a node: lease and heartbeat as they stood, and since when they stand so.
 
-    Times that nodes write are only compared with themselves, since their clocks are not ours.
+    Times that nodes write are only compared with themselves, since their clocks are not ours; seen_s is ours.
     """
 
     renew_time: str

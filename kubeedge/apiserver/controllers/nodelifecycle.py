@@ -54,13 +54,16 @@ class NodeLifecycle:
         *,
         times: NodeTimes,
         clock: Callable[[], float] = time.time,
+        elapsed: Callable[[], float] = time.monotonic,
     ) -> None:
+        """clock is what timestamps are made of; elapsed measures silence, which a set clock must not end or begin."""
         self._nodes = nodes
         self._leases = leases
         self._pods = pods
         self._recorder = recorder
         self._times = times
         self._clock = clock
+        self._elapsed = elapsed
         self._health: dict[str, Health] = {}
         self._next_eviction_s = 0.0
         self._controller: Controller[str] = Controller("nodelifecycle", self._reconcile)
@@ -79,7 +82,7 @@ class NodeLifecycle:
             self._tell(new, "RemovingNode", f"Node {name} event: Removing Node {name} from Controller")
             return
         if old is None and name not in self._health:
-            self._health[name] = nodehealth.observe(None, new, self._renew_time(name), self._clock())
+            self._health[name] = nodehealth.observe(None, new, self._renew_time(name), self._elapsed())
             self._tell(new, "RegisteredNode", f"Node {name} event: Registered Node {name} in Controller")
         if old is not None and nodehealth.ready_status(old) == "True" != nodehealth.ready_status(new):
             self._tell(new, "NodeNotReady", f"Node {name} status is now: NodeNotReady")
@@ -102,13 +105,13 @@ class NodeLifecycle:
 
     async def check(self) -> None:
         """Look at every node once and mark those that have fallen silent."""
-        now_s = self._clock()
+        now_s = self._elapsed()
         for node in self._nodes.all():
             name = node.metadata.name
             health = nodehealth.observe(self._health.get(name), node, self._renew_time(name), now_s)
             self._health[name] = health
             if nodehealth.is_silent(health, node, self._times.grace_s, self._times.startup_grace_s, now_s):
-                await self._silence(node, now_s)
+                await self._silence(node, self._clock())
             if nodehealth.lacks_eviction(node):
                 self._controller.enqueue(name)
 
@@ -135,7 +138,7 @@ class NodeLifecycle:
         again_s = None
         may_evict = False
         if nodehealth.lacks_eviction(node):
-            may_evict, again_s = self._take_eviction(now_s)
+            may_evict, again_s = self._take_eviction(self._elapsed())
         taints = nodehealth.taints(node, now_s, may_evict=may_evict)
         if taints is not None:
             # The whole list is written, so only over the version that was read.

@@ -52,7 +52,7 @@ def status_of(
     failure is (reason, message) of a creation or deletion that was refused.
     """
     active = [pod for pod in pods if is_active(pod)]
-    labels = replica_set.spec.template.get("metadata", {}).get("labels", {})
+    labels = (replica_set.spec.template.get("metadata") or {}).get("labels") or {}
     waits = [available_in(pod, replica_set.spec.min_ready_seconds, now_s) for pod in active]
     conditions = [c for c in replica_set.status.conditions if c.type != "ReplicaFailure"]
     if failure is not None:

@@ -128,6 +128,7 @@ async def test_namespace_is_made_used_and_deleted(cluster: Cluster, kubectl: Kub
     await kubectl("-n", "x", "wait", "--for=condition=Available", "deployment/web", "--timeout=20s")
     await kubectl("delete", "namespace", "x", "--timeout=20s")
     assert await cluster.list(kinds.POD, "x") == []
+    assert await cluster.list(kinds.EVENT, "x") == []
 
 
 async def test_pod_that_fits_nowhere_tells_why(cluster: Cluster, kubectl: Kubectl) -> None:
