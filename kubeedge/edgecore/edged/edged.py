@@ -255,6 +255,7 @@ class _Parts:
         )
         self.pods = Pods(services, client, settings.node_name, settings.pod_query_namespace, self._admitting)
         self.watcher.on_change(self.pods.changed)
+        self.watcher.on_return(self.pods.runtime_returned)
         self.server: Server | None = None
         if settings.server_port is not None:
             self.server = Server(settings.server_address, settings.server_port, self.pods.list, self._sync_problem)

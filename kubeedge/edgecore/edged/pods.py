@@ -56,6 +56,11 @@ class Pods:
         else:
             self._tidy.set()
 
+    def runtime_returned(self) -> None:
+        """The runtime answers again: every pod may have something to do."""
+        for worker in self._workers.values():
+            worker.wake()
+
     def connected(self, online: bool) -> None:
         """The cloud can be reached, or not any more."""
         if online and self._online_since is None:

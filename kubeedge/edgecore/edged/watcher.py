@@ -24,6 +24,8 @@ log = logging.getLogger("kubeedge.edged")
 # The runtime tells of changes itself; listing everything is for what its events may have missed.
 RELIST_S = 10.0
 EVENTS_RETRY_S = 2.0
+# A runtime that is away is looked for this soon, each pause twice as long, up to a relist.
+AWAY_RETRY_S = 0.25
 
 _relists = Counter("edged_relists_total", "Listings of all sandboxes and containers", ("outcome",))
 
@@ -51,6 +53,7 @@ class RuntimeWatcher:
     def __init__(self, runtime: Runtime, *, relist_s: float = RELIST_S) -> None:
         self._runtime = runtime
         self._listeners: list[Callable[[str], None]] = []
+        self._return_listeners: list[Callable[[], None]] = []
         self._relist_s = relist_s
         self._pods: dict[str, _Listing] = {}
         self._containers: dict[tuple[str, str], ContainerStatus] = {}
@@ -63,6 +66,10 @@ class RuntimeWatcher:
     def on_change(self, listener: Callable[[str], None]) -> None:
         """Call listener(pod uid) when something of that pod has changed."""
         self._listeners.append(listener)
+
+    def on_return(self, listener: Callable[[], None]) -> None:
+        """Call listener when the runtime can be listed after it could not be."""
+        self._return_listeners.append(listener)
 
     def _changed(self, uid: str) -> None:
         for listener in self._listeners:
@@ -175,15 +182,17 @@ class RuntimeWatcher:
             await asyncio.sleep(EVENTS_RETRY_S)
 
     async def _relist(self) -> None:
-        failed = False
+        away_s = 0.0
         while True:
             try:
                 await self.refresh()
-                if failed:
-                    log.info("runtime is back")
-                failed = False
+                if away_s:
+                    log.info("runtime can be listed")
+                    for listener in self._return_listeners:
+                        listener()
+                away_s = 0.0
             except RuntimeUnavailableError as error:
-                if not failed:
+                if not away_s:
                     log.warning("runtime cannot be listed reason=%s", error)
-                failed = True
-            await asyncio.sleep(self._relist_s)
+                away_s = min(2 * away_s or AWAY_RETRY_S, self._relist_s)
+            await asyncio.sleep(away_s or self._relist_s)
