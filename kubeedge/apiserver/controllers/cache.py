@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Generic, Literal, TypeVar
@@ -55,6 +56,7 @@ class Cache(Generic[T]):
         self._handlers: list[OnChange[T]] = []
         # Own writes that the watch has not shown yet, and objects that were deleted but may still be shown living.
         self._ahead: dict[tuple[str, str], int] = {}
+        self._unconfirmed: list[tuple[int, tuple[str, str]]] = []
         self._deleted: set[str] = set()
 
     # Following
@@ -154,9 +156,9 @@ class Cache(Generic[T]):
             if error.code != 404 and (exact or not _names_uid(error)):
                 raise
             return
-        self._deleted.add(meta.uid)
         current = self._items.get(meta.key)
         if current is not None and current.metadata.uid == meta.uid:
+            self._deleted.add(meta.uid)
             self._mark(current)
             seen = _decode_deleted(self._decode, answer)
             if seen is not None and seen.metadata.uid == meta.uid and seen.metadata.is_deleting:
@@ -177,18 +179,27 @@ class Cache(Generic[T]):
         version = _number(item.metadata.resource_version)
         if version > _number(self._informer.resource_version):
             key = item.metadata.key
-            old = self._items.get(key)
+            old = self._predecessor(key, item.metadata.uid)
             if old is None or version > _number(old.metadata.resource_version):
                 self._ahead[key] = version
+                heapq.heappush(self._unconfirmed, (version, key))
                 self._put(key, item, old)
         return item
+
+    def _predecessor(self, key: tuple[str, str], uid: str) -> T | None:
+        """Return the former state of an object; another one that had its name before is dropped."""
+        old = self._items.get(key)
+        if old is not None and old.metadata.uid != uid:
+            self._drop(key, old)
+            return None
+        return old
 
     def _on_event(self, type_: EventType, new: Object, old: Object | None) -> None:
         del old
         key = (new.namespace, new.name)
-        current = self._items.get(key)
         if type_ == "DELETED":
             self._deleted.discard(new.uid)
+            current = self._items.get(key)
             if current is not None and current.metadata.uid == new.uid:
                 self._drop(key, current)
             return
@@ -211,22 +222,19 @@ class Cache(Generic[T]):
                 self._deleted.discard(new.uid)
             else:
                 self._mark(item)
-        self._put(key, item, current)
+        self._put(key, item, self._predecessor(key, new.uid))
 
     def _settle(self) -> None:
         """Drop own writes that the watch should have shown by now: somebody deleted them while it was broken."""
-        if not self._ahead:
-            return
-        reached = _number(self._informer.resource_version)
-        for key, version in list(self._ahead.items()):
-            if version > reached:
+        reached = _number(self._informer.resource_version) if self._unconfirmed else 0
+        while self._unconfirmed and self._unconfirmed[0][0] <= reached:
+            version, key = heapq.heappop(self._unconfirmed)
+            if self._ahead.get(key) != version:
                 continue
-            shown = self._informer.get(*key)
+            del self._ahead[key]
             item = self._items.get(key)
-            if shown is None and item is not None:
+            if item is not None and self._informer.get(*key) is None:
                 self._drop(key, item)
-            else:
-                self._ahead.pop(key, None)
 
     def _put(self, key: tuple[str, str], item: T, old: T | None) -> None:
         if old is not None:

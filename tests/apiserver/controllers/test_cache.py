@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from kubeedge.apiserver.controllers.cache import Cache
-from kubeedge.apiserver.controllers.views import Meta
+from kubeedge.apiserver.controllers.views import Meta, Namespace
 from kubeedge.apiserver.local import LocalApi
 from kubeedge.kube import kinds
 from kubeedge.kube.api import ApiError
@@ -117,3 +117,26 @@ async def test_patch_of_a_successor_of_the_same_name_is_refused(api: LocalApi) -
     with pytest.raises(ApiError) as refused:
         await cache.patch(first, {"data": {"k": "v"}})
     assert refused.value.code == 409
+
+
+async def test_successor_of_the_same_name_is_told_as_another_object(api: LocalApi) -> None:
+    cache = cache_of(api)
+    told: list[tuple[str, str]] = []
+    first = await cache.create("default", config_map("a"))
+    cache.on_change(lambda type_, new, old: told.append((type_, new.metadata.uid)))
+    await api.delete(kinds.CONFIG_MAP, "default", "a")
+    second = await cache.create("default", config_map("a"))
+    uids = (first.metadata.uid, second.metadata.uid)
+    assert told == [("ADDED", uids[0]), ("DELETED", uids[0]), ("ADDED", uids[1])]
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(cache.run())
+        await cache.synced()
+        running.cancel()
+    assert len(told) == 3
+    assert cache.get("default", "a") is second
+
+
+async def test_object_with_nulls_is_read_as_if_they_were_absent(api: LocalApi) -> None:
+    cache: Cache[Namespace] = Cache(api, kinds.NAMESPACE, Namespace)
+    read = cache._decode(b'{"metadata":{"name":"n","labels":null},"status":{"conditions":null,"phase":"Active"}}')
+    assert (read.metadata.labels, read.status.conditions, read.status.phase) == ({}, [], "Active")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
+from kubeedge.apiserver.controllers import Controllers
 from kubeedge.apiserver.controllers.revisions import HASH_LABEL
+from kubeedge.apiserver.local import LocalApi
 from kubeedge.kube import kinds
 from tests.apiserver.controllers.cluster import Cluster, pod_template, until, workload
 
@@ -370,3 +374,49 @@ async def test_daemon_set_replaces_failed_pods(nodes: Cluster) -> None:
     await until(replaced)
     (event,) = await nodes.events("FailedDaemonPod")
     assert event["message"].startswith(f"Found failed daemon pod default/{failed} on node n")
+
+
+async def test_name_that_is_taken_by_another_set_leads_to_another_hash(nodes: Cluster) -> None:
+    body = workload("web", replicas=1)
+    await nodes.create(kinds.DEPLOYMENT, body)
+    await rolled_out(nodes, "web", 1)
+    (first,) = await nodes.list(kinds.REPLICA_SET)
+    name = first["metadata"]["name"]
+    await nodes.delete(kinds.DEPLOYMENT, "web", propagationPolicy="Background")
+
+    async def gone() -> bool:
+        return not await nodes.list(kinds.REPLICA_SET)
+
+    await until(gone)
+    await nodes.create(kinds.REPLICA_SET, {**workload("other", replicas=0), "metadata": {"name": name}})
+    await nodes.create(kinds.DEPLOYMENT, body)
+    deployment = await rolled_out(nodes, "web", 1)
+    assert deployment["status"]["collisionCount"] == 1
+    names = {found["metadata"]["name"] for found in await nodes.list(kinds.REPLICA_SET)}
+    assert len(names) == 2
+    assert name in names
+
+
+async def test_restarted_controllers_go_on_where_the_others_stopped(api: LocalApi) -> None:
+    async def run(until_: Callable[[Cluster], Awaitable[bool]]) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(Controllers(api, ca_pem=b"x").run())
+            cluster = Cluster(api, tasks)
+            await until(lambda: until_(cluster))
+            running.cancel()
+
+    async def has_account(cluster: Cluster) -> bool:
+        return await cluster.get(kinds.SERVICE_ACCOUNT, "default") is not None
+
+    async def count(cluster: Cluster, wanted: int) -> bool:
+        replica_set = await cluster.get(kinds.REPLICA_SET, "rs")
+        assert replica_set is not None
+        return replica_set["status"].get("replicas") == wanted == len(await cluster.list(kinds.POD))
+
+    await run(has_account)
+    async with asyncio.TaskGroup() as tasks:
+        cluster = Cluster(api, tasks)
+        await cluster.create(kinds.REPLICA_SET, workload("rs", replicas=7))
+    await run(lambda cluster: count(cluster, 7))
+    await cluster.patch(kinds.REPLICA_SET, "rs", {"spec": {"replicas": 3}})
+    await run(lambda cluster: count(cluster, 3))
