@@ -15,6 +15,7 @@ import orjson
 from kubeedge.apiserver.kinds.registry import Registry
 from kubeedge.apiserver.kinds.spec import KindSpec
 from kubeedge.apiserver.schema.types import Field, struct
+from kubeedge.kube.api import JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH
 
 Document = dict[str, Any]
 
@@ -67,11 +68,7 @@ _OPERATIONS = (
     ("delete", "delete", True, "delete"),
 )
 _INTEGERS = ("gracePeriodSeconds", "limit")
-_PATCH_TYPES = (
-    "application/json-patch+json",
-    "application/merge-patch+json",
-    "application/strategic-merge-patch+json",
-)
+_PATCH_TYPES = (JSON_PATCH, MERGE_PATCH)
 _KEPT_DOCUMENTS = 4
 
 V2 = b"\n\x032.0\x12\x10\n\nKubernetes\x12\x02v1B\x00"
@@ -301,5 +298,7 @@ def _operation(spec: KindSpec, verb: str, action: str, kind: str = "", group: st
     if verb in ("create", "update"):
         operation["requestBody"] = {"content": {"*/*": {"schema": schema}}}
     elif verb == "patch":
-        operation["requestBody"] = {"content": {media: {"schema": {"type": "object"}} for media in _PATCH_TYPES}}
+        # By this kubectl decides with which patch to apply.
+        accepted = (*_PATCH_TYPES, *([STRATEGIC_MERGE_PATCH] if spec.strategic_patch else ()))
+        operation["requestBody"] = {"content": {media: {"schema": {"type": "object"}} for media in accepted}}
     return operation

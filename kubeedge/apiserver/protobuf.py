@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
+from struct import error as StructError
 from struct import unpack
 from typing import Any
 
@@ -41,7 +42,10 @@ def read(body: bytes) -> Document:
         raw = envelope.get(2, b"")
         content = _delete_options(raw) if kind == "DeleteOptions" else _message(name, raw)
         return {"kind": kind, "apiVersion": api_version, **content}
-    except (UnicodeDecodeError, AttributeError, TypeError) as error:
+    except ProtobufError:
+        raise
+    except (ValueError, AttributeError, TypeError, OverflowError, OSError, StructError) as error:
+        # A field holds something else than its type; nothing before has looked at that.
         raise ProtobufError(f"proto: {error}") from None
 
 
