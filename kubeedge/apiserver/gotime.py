@@ -66,8 +66,8 @@ def canonical_time(text: str, micro: bool = False) -> str:
 
 def format_time(moment: datetime, micro: bool = False) -> str:
     """`2026-01-31T12:00:00Z`, or with microseconds `2026-01-31T12:00:00.000000Z`."""
-    utc = moment.astimezone(UTC)
-    return utc.strftime("%Y-%m-%dT%H:%M:%S.%fZ" if micro else "%Y-%m-%dT%H:%M:%SZ")
+    utc = moment.astimezone(UTC).replace(tzinfo=None)
+    return utc.isoformat(timespec="microseconds" if micro else "seconds") + "Z"
 
 
 def seconds(text: str | None) -> float:
