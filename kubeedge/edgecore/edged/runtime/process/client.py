@@ -67,6 +67,10 @@ class Client:
             _send(connection, request, ())
             return await _answer(connection, timeout_s)
 
+    async def destroy(self) -> None:
+        """Kill all containers and end the supervisor. Raises RuntimeUnavailableError when there is none."""
+        await self.ask("destroy")
+
     async def watch(self) -> AsyncGenerator[list[str], None]:
         """Give hello, the states of all containers, synced, and every later state. Ends with the supervisor."""
         loop = asyncio.get_running_loop()

@@ -11,6 +11,7 @@ asked over a Unix socket of type SEQPACKET, one request a connection, fields sep
     forget <id>                             ok; its folder may be removed
     renew <python> <path>                   replaces the supervisor by that of another version, in place
     quit                                    ok; ends the supervisor, containers run on
+    destroy                                 ok when all containers are killed; ends the supervisor
 
 It keeps two small files in each container's folder: `started` and `exited`, written before anybody is told. A
 supervisor that comes after one that died takes the running containers over: their output goes through named pipes
@@ -53,7 +54,7 @@ MAX_SLEEP_MS = 30_000
 UNKNOWN_EXIT_CODE = 255
 START_ERROR_CODE = 128
 # How many fields follow the word of a request; exec has any number.
-_FIELDS = {"watch": 0, "start": 5, "stop": 2, "log": 1, "forget": 1, "renew": 2, "quit": 0}
+_FIELDS = {"watch": 0, "start": 5, "stop": 2, "log": 1, "forget": 1, "renew": 2, "quit": 0, "destroy": 0}
 _TERM = 15
 _KILL = 9
 
@@ -144,6 +145,7 @@ class Supervisor:
         self._strays: dict[int, int] = {}
         self._launches: set[Launch] = set()
         self._watchers: list[Connection] = []
+        self._destroyer: Connection | None = None
         self._cgroups = cgroups.find()
         self._features: list[str] = []
         self._boot_id = _read("/proc/sys/kernel/random/boot_id").strip()
@@ -179,8 +181,18 @@ class Supervisor:
                     handler()
             self._reap()
             self._kill_late()
+            if self._destroyer is not None:
+                self._leave_when_empty(self._destroyer)
             for watcher in [watcher for watcher in self._watchers if watcher.unsent]:
                 self._flush(watcher)
+
+    def _leave_when_empty(self, asker: Connection) -> None:
+        if any(not container.finished_ns for container in self._containers.values()):
+            return
+        for name in list(self._containers):
+            self._forget(name)
+        self._answer(asker, "ok")
+        sys.exit(0)
 
     def _add(self, fd: int, handler: Callable[[], None]) -> None:
         self._handlers[fd] = handler
@@ -254,6 +266,11 @@ class Supervisor:
             self._answer(connection, "ok")
             self._cut_logs()
             sys.exit(0)
+        elif word == "destroy":
+            self._destroyer = connection
+            for container in self._containers.values():
+                if container.is_running():
+                    self._kill_all(container)
         else:
             self._answer(connection, "error", f"unknown request {word}")
 

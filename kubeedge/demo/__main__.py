@@ -1,0 +1,91 @@
+"""`python -m kubeedge.demo`, which `ci/demo` calls."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Coroutine
+from pathlib import Path
+
+import click
+
+from kubeedge.demo.check import Check
+from kubeedge.demo.program import ProgramError
+from kubeedge.demo.show import show
+from kubeedge.demo.site import Site
+
+INTERRUPTED = 130
+
+
+@click.command()
+@click.option("--check", "checks", is_flag=True, help="Prove every step, without a terminal, and end.")
+@click.option("--keep", is_flag=True, help="Leave data and logs in their folder.")
+@click.option(
+    "--folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for data and logs, made for this run and removed at its end (a temporary one).",
+)
+def main(checks: bool, keep: bool, folder: Path | None) -> None:
+    """A Kubernetes API, cloudcore and edgecore on this machine, with pods that run on the edge node.
+
+    Ctrl-C ends all of it and leaves nothing behind.
+    """
+    if folder is not None and folder.exists() and any(folder.iterdir()):
+        raise click.UsageError(f"{folder} is not empty")
+    site = Site((folder or Path(tempfile.mkdtemp(prefix="kubeedge-demo-"))).resolve())
+    sys.exit(asyncio.run(_until_signal(_run_check(site, keep) if checks else _run_show(site, keep))))
+
+
+async def _until_signal(running: Coroutine[None, None, int]) -> int:
+    """Run to the end, or until Ctrl-C, TERM or a closed terminal; what is under way tidies up in either case."""
+    task = asyncio.ensure_future(running)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        return INTERRUPTED
+
+
+async def _run_check(site: Site, keep: bool) -> int:
+    started = time.monotonic()
+    passed = False
+    try:
+        passed = await Check(site, click.echo).run()
+    finally:
+        if not passed:
+            for program in site.programs:
+                click.echo(f"--- last lines of {program.log_path.name}\n{program.last_words()}", err=True)
+        await _clean_up(site, keep)
+    click.echo(f"took {time.monotonic() - started:.1f} s", err=True)
+    return 0 if passed else 1
+
+
+async def _run_show(site: Site, keep: bool) -> int:
+    try:
+        await show(site)
+    except ProgramError as error:
+        click.echo(f"error: {error}", err=True)
+        return 1
+    finally:
+        await _clean_up(site, keep)
+    return 0
+
+
+async def _clean_up(site: Site, keep: bool) -> None:
+    """End everything; a second Ctrl-C does not stop this."""
+    tidying = asyncio.ensure_future(site.clean_up(keep))
+    while not tidying.done():
+        try:
+            await asyncio.shield(tidying)
+        except asyncio.CancelledError:
+            continue
+    if keep:
+        click.echo(f"data and logs are in {site.folder}", err=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""The configuration files of the demo's cloudcore and edgecore: only what differs from the defaults."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+LOOPBACK = "127.0.0.1"
+NODE_NAME = "edge-1"
+
+
+@dataclass(slots=True)
+class Ports:
+    """Where the programs listen on this machine."""
+
+    api: int
+    hub: int
+    certificates: int
+    monitor: int
+    edged: int
+
+
+def free_ports() -> Ports:
+    """Find ports that nobody listens on. All are held until the last is found, so they differ."""
+    held = [socket.create_server((LOOPBACK, 0)) for _ in fields(Ports)]
+    try:
+        return Ports(*(one.getsockname()[1] for one in held))
+    finally:
+        for one in held:
+            one.close()
+
+
+def cloudcore(folder: Path, ports: Ports, kubeconfig: Path) -> dict[str, Any]:
+    """Return cloudcore.yaml for a cloud whose files lie in folder."""
+    return {
+        "apiVersion": "cloudcore.config.kubeedge.io/v1alpha1",
+        "kind": "CloudCore",
+        "commonConfig": {"monitorServer": {"bindAddress": f"{LOOPBACK}:{ports.monitor}"}},
+        "kubeAPIConfig": {"kubeConfig": str(kubeconfig), "installCRDs": True},
+        "modules": {
+            "cloudHub": {
+                "advertiseAddress": [LOOPBACK],
+                "https": {"address": LOOPBACK, "port": ports.certificates},
+                "websocket": {"address": LOOPBACK, "port": ports.hub},
+                "unixsocket": {"enable": False, "address": f"unix://{folder}/cloudcore.sock"},
+                "tlsCAFile": str(folder / "ca.crt"),
+                "tlsCAKeyFile": str(folder / "ca.key"),
+                "tlsCertFile": str(folder / "server.crt"),
+                "tlsPrivateKeyFile": str(folder / "server.key"),
+            },
+            "iptablesManager": {"enable": False},
+        },
+    }
+
+
+def edgecore(folder: Path, ports: Ports, token: str) -> dict[str, Any]:
+    """Return edgecore.yaml for a node whose files lie in folder; token lets it join."""
+    return {
+        "apiVersion": "edgecore.config.kubeedge.io/v1alpha2",
+        "kind": "EdgeCore",
+        "database": {"dataSource": str(folder / "edgecore.db")},
+        "modules": {
+            "edgeHub": {
+                "httpServer": f"https://{LOOPBACK}:{ports.certificates}",
+                "websocket": {"server": f"{LOOPBACK}:{ports.hub}"},
+                "token": token,
+                "bootstrapFile": str(folder / "bootstrap.conf"),
+                "tlsCaFile": str(folder / "certs" / "ca.crt"),
+                "tlsCertFile": str(folder / "certs" / "node.crt"),
+                "tlsPrivateKeyFile": str(folder / "certs" / "node.key"),
+            },
+            "edged": {
+                "hostnameOverride": NODE_NAME,
+                "nodeIP": LOOPBACK,
+                "rootDirectory": str(folder / "kubelet"),
+                "reportEvent": True,
+                "tailoredKubeletConfig": {
+                    "containerRuntimeEndpoint": f"process://{folder}/containers",
+                    "staticPodPath": str(folder / "manifests"),
+                    "podLogsDir": str(folder / "logs"),
+                    "readOnlyPort": ports.edged,
+                    # A laptop's disk is often fuller than a gateway's may be; the demo must not lose its pods for that.
+                    "evictionHard": {"memory.available": "1Mi"},
+                },
+            },
+            "eventBus": {"enable": False},
+            "deviceTwin": {"enable": False, "dmiSockPath": str(folder)},
+        },
+    }

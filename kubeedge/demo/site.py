@@ -1,0 +1,217 @@
+"""Cloud and edge on one machine: three programs, their files, and what has to be cleaned up after them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import yaml
+
+import kubeedge
+from kubeedge.demo import configuration
+from kubeedge.demo.kubectl import Kubectl
+from kubeedge.demo.program import Program, ProgramError
+from kubeedge.edgecore.edged.runtime.interface import RuntimeUnavailableError
+from kubeedge.edgecore.edged.runtime.process import kernel
+from kubeedge.edgecore.edged.runtime.process.client import Client
+from kubeedge.kube import kubeconfig
+from kubeedge.kube.api import ApiError, ApiUnavailableError, Kind
+from kubeedge.kube.client import HttpApi
+from kubeedge.kube.kinds import SECRET
+
+EXAMPLES = Path(kubeedge.__file__).parent.parent / "examples"
+
+START_TIMEOUT_S = 30
+POLL_S = 0.05
+PAGE_TIMEOUT_S = 2
+# Enough for the kernel to end every process of the node.
+DESTROY_TIMEOUT_S = 10
+
+
+@dataclass(slots=True, frozen=True)
+class RunningContainer:
+    """A container as the node's supervisor knows it: its main process and when that was started."""
+
+    pod: str
+    pid: int
+    ticks: int
+    log_path: Path
+
+
+class Site:
+    """Everything of one demo lies in folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ports = configuration.free_ports()
+        self.kubeconfig = folder / "kubeconfig"
+        self.kubectl = Kubectl(self.kubeconfig)
+        self._cloud, self._edge = folder / "cloud", folder / "edge"
+        data_dir = folder / "api"
+        self.api_program = Program(
+            "kubeedge-apiserver",
+            "kubeedge.apiserver",
+            ["--data-dir", str(data_dir), "--port", str(self.ports.api), "--kubeconfig", str(self.kubeconfig)],
+            folder / "apiserver.log",
+        )
+        self.cloudcore = self._daemon("cloudcore", self._cloud)
+        self.edgecore = self._daemon("edgecore", self._edge)
+        self._api: HttpApi | None = None
+
+    def _daemon(self, name: str, folder: Path) -> Program:
+        return Program(
+            name, f"kubeedge.{name}", ["--config", str(folder / f"{name}.yaml")], self.folder / f"{name}.log"
+        )
+
+    @property
+    def programs(self) -> list[Program]:
+        """All three, in the order in which they start."""
+        return [self.api_program, self.cloudcore, self.edgecore]
+
+    def check_running(self) -> None:
+        """Raise ProgramError when one of them ended though nobody stopped it."""
+        for program in self.programs:
+            program.check_running()
+
+    @property
+    def api(self) -> HttpApi:
+        """The Kubernetes API, as administrator; from start_api on."""
+        if self._api is None:
+            self._api = HttpApi(kubeconfig.find(str(self.kubeconfig)))
+        return self._api
+
+    async def start_api(self) -> None:
+        """Start the embedded API and wait until it answers. Raises ProgramError."""
+        for folder in (self.folder, self._cloud, self._edge, self._edge / "certs"):
+            folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+        await self.api_program.start()
+        await self._wait(self.api_program, self.kubeconfig.exists)
+        await self._answered(self.api_program, self.ports.api)
+
+    async def start_cloudcore(self) -> None:
+        """Start cloudcore and wait until nodes can connect. Raises ProgramError."""
+        document = configuration.cloudcore(self._cloud, self.ports, self.kubeconfig)
+        (self._cloud / "cloudcore.yaml").write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+        await self.cloudcore.start()
+        await self._answered(self.cloudcore, self.ports.certificates)
+
+    async def start_edgecore(self) -> None:
+        """Start edgecore; the first time with a token to join. Does not wait for the cloud. Raises ProgramError."""
+        path = self._edge / "edgecore.yaml"
+        if not path.exists():
+            document = configuration.edgecore(self._edge, self.ports, await self._join_token())
+            path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+            path.chmod(0o600)
+        await self.edgecore.start()
+
+    async def _join_token(self) -> str:
+        async with asyncio.timeout(START_TIMEOUT_S):
+            while True:
+                self.cloudcore.check_running()
+                with contextlib.suppress(ApiError, ApiUnavailableError):
+                    secret = await self.get(SECRET, "kubeedge", "tokensecret")
+                    return base64.b64decode(secret["data"]["tokendata"]).decode()
+                await asyncio.sleep(POLL_S)
+
+    async def _answered(self, program: Program, port: int) -> None:
+        async with asyncio.timeout(START_TIMEOUT_S):
+            while True:
+                program.check_running()
+                try:
+                    _, writer = await asyncio.open_connection(configuration.LOOPBACK, port)
+                except OSError:
+                    await asyncio.sleep(POLL_S)
+                else:
+                    writer.close()
+                    return
+
+    async def _wait(self, program: Program, condition: Any) -> None:
+        try:
+            async with asyncio.timeout(START_TIMEOUT_S):
+                while not condition():
+                    program.check_running()
+                    await asyncio.sleep(POLL_S)
+        except TimeoutError:
+            raise ProgramError(f"{program.name} did not start in {START_TIMEOUT_S} s") from None
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> dict[str, Any]:
+        """Read one object. Raises ApiError, ApiUnavailableError."""
+        found: dict[str, Any] = orjson.loads(await self.api.get(kind, namespace, name))
+        return found
+
+    async def objects(self, kind: Kind, namespace: str = "", label_selector: str = "") -> list[dict[str, Any]]:
+        """Read all objects of a kind. Raises ApiError, ApiUnavailableError."""
+        page = await self.api.list(kind, namespace, label_selector=label_selector)
+        return [orjson.loads(item) for item in page.items]
+
+    async def messages(self) -> int:
+        """Return how many messages cloudcore exchanged with its nodes; 0 when it is away."""
+        names = ("kubeedge_cloudhub_upstream_messages_total", "kubeedge_cloudhub_downstream_messages_total")
+        lines = (await _page(self.ports.monitor, "/metrics")).splitlines()
+        return int(sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(names)))
+
+    async def edge_pods(self) -> list[dict[str, Any]]:
+        """Return the pods that edgecore itself knows, cloud or not; none while it is away."""
+        page = await _page(self.ports.edged, "/pods")
+        pods: list[dict[str, Any]] = orjson.loads(page)["items"] if page else []
+        return pods
+
+    def containers(self) -> list[RunningContainer]:
+        """Return the node's containers that have not ended, as they are on its disk."""
+        found = []
+        for folder in (self._edge / "containers" / "containers").glob("*"):
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                if (folder / "exited").exists():
+                    continue
+                record = json.loads((folder / "container.json").read_bytes())
+                pid, ticks = (folder / "started").read_text(encoding="utf-8").split("\n")[:2]
+                pod = record["config"]["labels"]["io.kubernetes.pod.name"]
+                found.append(RunningContainer(pod, int(pid), int(ticks), Path(record["log_path"])))
+        return found
+
+    def supervisor_pid(self) -> int:
+        """Return the process that keeps the node's containers. Raises OSError, ValueError when there is none."""
+        text = (self._edge / "containers" / "supervisor.log").read_text(encoding="utf-8")
+        return int(text.rpartition("pid=")[2].split()[0])
+
+    async def clean_up(self, keep: bool = False) -> None:
+        """End all programs and containers; remove every file unless they are to be kept."""
+        for program in reversed(self.programs):
+            await program.stop()
+        with contextlib.suppress(RuntimeUnavailableError):
+            async with asyncio.timeout(DESTROY_TIMEOUT_S):
+                await Client(self._edge / "containers").destroy()
+        if self._api is not None:
+            self._api.close()
+        self._unmount()
+        if not keep:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _unmount(self) -> None:
+        """Unmount what edged mounted for volumes, the deepest first."""
+        lines = Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()
+        points = [line.split(" ")[1] for line in lines]
+        inside = str(self.folder.resolve()) + "/"
+        for point in sorted((one for one in points if one.startswith(inside)), reverse=True):
+            with contextlib.suppress(OSError):
+                kernel.unmount(point, kernel.MNT_DETACH)
+
+
+async def _page(port: int, path: str) -> str:
+    """Return what a server on this machine answers to GET path; empty when it is away."""
+    try:
+        async with asyncio.timeout(PAGE_TIMEOUT_S):
+            reader, writer = await asyncio.open_connection(configuration.LOOPBACK, port)
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n".encode())
+            text = (await reader.read()).decode()
+            writer.close()
+    except (OSError, TimeoutError):
+        return ""
+    return text.partition("\r\n\r\n")[2]
