@@ -155,7 +155,7 @@ class Application:
         if request.method != method:
             return route, Answer(405, b"405: Method Not Allowed", allow=method)
         if not _accepts_anything(request.header(b"accept")):
-            return route, text(406, "406: Not Acceptable\n\nAvailable representations: */*")
+            return route, text(406, "406: Not Acceptable\n\nAvailable representations: ")
         return route, await handle(request)
 
     async def _ca(self, request: Request) -> Answer:
