@@ -51,8 +51,8 @@ class ClientConnection(Connection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.BaseProtocol."""
         super().connection_made(transport)
-        assert self._transport is not None
-        self._transport.write(self._request)
+        if self._transport is not None and not self.is_closed:
+            self._transport.write(self._request)
 
     def _read_head(self, head: bytes) -> Receiver:
         upgrade.check_response(head, self._nonce)

@@ -164,6 +164,10 @@ class Connection(asyncio.BufferedProtocol, ABC):
         """See asyncio.BaseProtocol."""
         # uvloop's transports are of its own class.
         self._transport = transport = cast(asyncio.Transport, transport)
+        if self.is_closed:
+            # Given up during the TLS handshake.
+            transport.abort()
+            return
         transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):

@@ -36,17 +36,29 @@ Accept = Callable[["ServerConnection", upgrade.UpgradeRequest], Receiver]
 class ServerConnection(Connection):
     """The cloud's end of a connection. peer is the address of the other end."""
 
-    __slots__ = ("_accept", "peer")
+    __slots__ = ("_accept", "_opening", "peer")
 
-    def __init__(self, peer: str, accept: Accept, *, max_message: int, write_timeout_s: float) -> None:
+    def __init__(
+        self,
+        peer: str,
+        accept: Accept,
+        opening: set[ServerConnection],
+        *,
+        max_message: int,
+        write_timeout_s: float,
+    ) -> None:
         super().__init__(is_server=True, max_message=max_message, write_timeout_s=write_timeout_s)
         self._accept = accept
         self.peer = peer
+        # Those that nobody has accepted yet belong to the listener, which finds them there.
+        self._opening = opening
+        opening.add(self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.BaseProtocol."""
         super().connection_made(transport)
-        self._deadline = self._loop.call_later(HANDSHAKE_TIMEOUT_S, self.abort, "no upgrade in time")
+        if not self.is_closed:
+            self._deadline = self._loop.call_later(HANDSHAKE_TIMEOUT_S, self.abort, "no upgrade in time")
 
     def peer_certificate(self) -> dict[str, Any]:
         """Return the certificate with which the client identified itself, as ssl.SSLSocket.getpeercert() gives it.
@@ -59,6 +71,7 @@ class ServerConnection(Connection):
     def _read_head(self, head: bytes) -> Receiver:
         request = upgrade.read_request(head)
         receiver = self._accept(self, request)
+        self._opening.discard(self)
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
@@ -73,6 +86,10 @@ class ServerConnection(Connection):
         self._lost(error.reason)
         self._transport.close()
 
+    def _lost(self, reason: str) -> None:
+        self._opening.discard(self)
+        super()._lost(reason)
+
     def _key(self) -> bytes:
         return b""
 
@@ -82,7 +99,7 @@ class Listener:
 
     accept gets each connection with its request once TLS and the upgrade are valid; it returns who takes the messages,
     or raises UpgradeError with the status and reason to answer. It may send already; that leaves behind the answer.
-    Connections stay open when the listener ends: they belong to who accepted them.
+    When the listener ends, connections that were accepted stay open: they belong to who accepted them.
     """
 
     def __init__(
@@ -102,6 +119,7 @@ class Listener:
         self._write_timeout_s = write_timeout_s
         self._max_message = max_message
         self._socket: socket.socket | None = None
+        self._opening: set[ServerConnection] = set()
 
     def bind(self) -> int:
         """Take the address and return the port, which the system chooses when 0 was given. Raises OSError."""
@@ -134,12 +152,14 @@ class Listener:
         finally:
             self._socket.close()
             self._socket = None
+            for connection in list(self._opening):
+                connection.abort("listener ended")
 
     async def _open(self, accepted: socket.socket, peer: str) -> None:
         """Do the TLS handshake of one connection; the protocol does the rest."""
         loop = asyncio.get_running_loop()
         connection = ServerConnection(
-            peer, self._accept, max_message=self._max_message, write_timeout_s=self._write_timeout_s
+            peer, self._accept, self._opening, max_message=self._max_message, write_timeout_s=self._write_timeout_s
         )
         is_tls = self._tls is not None
         try:
@@ -152,9 +172,11 @@ class Listener:
             )
         except ssl.SSLError as error:
             # OpenSSL's reasons are words in capitals joined by underscores.
+            connection.abort("no TLS")
             words = (error.reason or str(error)).replace("_", " ").lower()
             refused(peer, 0, f"TLS: {getattr(error, 'verify_message', '') or words}")
         except OSError as error:
+            connection.abort(str(error))
             # Nobody spoke TLS at all: a port scan, a health check, a node that was switched off.
             log.debug("connection ended before TLS peer=%s reason=%s", peer, error)
 
