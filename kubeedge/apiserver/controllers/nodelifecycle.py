@@ -65,6 +65,9 @@ class NodeLifecycle:
         self._clock = clock
         self._elapsed = elapsed
         self._health: dict[str, Health] = {}
+        # Nodes that went down and whose pods still have to be told; only once, since a node that comes back may report
+        # its pods as ready before itself.
+        self._went_down: set[str] = set()
         self._next_eviction_s = 0.0
         self._controller: Controller[str] = Controller("nodelifecycle", self._reconcile)
         nodes.on_change(self._node_changed)
@@ -79,12 +82,19 @@ class NodeLifecycle:
         name = new.metadata.name
         if type_ == "DELETED":
             self._health.pop(name, None)
+            self._went_down.discard(name)
             self._tell(new, "RemovingNode", f"Node {name} event: Removing Node {name} from Controller")
             return
         if old is None and name not in self._health:
             self._health[name] = nodehealth.observe(None, new, self._renew_time(name), self._elapsed())
             self._tell(new, "RegisteredNode", f"Node {name} event: Registered Node {name} in Controller")
-        if old is not None and nodehealth.ready_status(old) == "True" != nodehealth.ready_status(new):
+        is_up = nodehealth.ready_status(new) == "True"
+        if is_up:
+            self._went_down.discard(name)
+        elif old is None:
+            self._went_down.add(name)
+        elif nodehealth.ready_status(old) == "True":
+            self._went_down.add(name)
             self._tell(new, "NodeNotReady", f"Node {name} status is now: NodeNotReady")
         self._controller.enqueue(name)
 
@@ -147,8 +157,9 @@ class NodeLifecycle:
         ttl = nodehealth.ttl_annotation(len(self._nodes))
         if node.metadata.annotations.get(TTL_ANNOTATION) != ttl:
             node = await self._nodes.patch(node, {"metadata": {"annotations": {TTL_ANNOTATION: ttl}}})
-        if nodehealth.ready_status(node) in ("False", "Unknown"):
+        if name in self._went_down:
             await self._mark_pods(node, now_s)
+            self._went_down.discard(name)
         return again_s
 
     def _take_eviction(self, now_s: float) -> tuple[bool, float | None]:

@@ -116,6 +116,36 @@ async def test_silent_node_is_marked_tainted_and_emptied_and_recovers(cluster: C
     assert await cluster.events("TaintManagerEviction")
 
 
+async def test_pod_that_is_reported_ready_before_its_node_stays_ready(cluster: Cluster) -> None:
+    await cluster.add_node("n1")
+    await cluster.create(kinds.POD, pod("p", tolerations=[{"operator": "Exists"}]))
+
+    async def is_ready(wanted: str) -> bool:
+        found = await cluster.get(kinds.POD, "p")
+        conditions = found["status"].get("conditions", []) if found is not None else []
+        return any(entry["type"] == "Ready" and entry["status"] == wanted for entry in conditions)
+
+    await until(lambda: is_ready("True"))
+    cluster.silent.add("n1")
+    await until(lambda: is_ready("False"))
+    reported = {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+    await cluster.patch(kinds.POD, "p", reported, "default", "status")
+    await cluster.patch(kinds.NODE, "n1", {"metadata": {"annotations": {"cloudcore": "192.0.2.1"}}})
+
+    async def seen() -> bool:
+        return await taints(cluster, "n1") == [(UNREACHABLE, "NoExecute"), (UNREACHABLE, "NoSchedule")]
+
+    await until(seen)
+    cluster.silent.clear()
+    await cluster.beat("n1")
+
+    async def free() -> bool:
+        return await taints(cluster, "n1") == []
+
+    await until(free)
+    assert await is_ready("True")
+
+
 async def test_pressure_and_cordon_become_taints_and_go_again(cluster: Cluster) -> None:
     await cluster.add_node("n1")
     pressure = {"status": {"conditions": [{"type": "MemoryPressure", "status": "True"}]}}
