@@ -30,6 +30,8 @@ _NOT_READY = "node.kubernetes.io/not-ready"
 _DEFAULT_TOLERATIONS = (_NOT_READY, "node.kubernetes.io/unreachable")
 _CLAIM_PROTECTION = "kubernetes.io/pvc-protection"
 _MIRROR = "kubernetes.io/config.mirror"
+# Kinds of which a node has one object, under its own name.
+_NODES_OWN = ("csinodes", "leases", "nodes")
 _IMMORTAL = ("default", "kube-system", "kube-public")
 _PRIORITY_CLASS = Kind("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", False)
 _PRIORITY_CLASSES = "priorityclasses.scheduling.k8s.io"
@@ -58,6 +60,8 @@ class Admission:
 
     def on_create(self, transaction: Transaction, kind: Kind, document: Document, user: User) -> None:
         """Complete a new object. Raises ApiError 403 or 404."""
+        if user.node:
+            _check_node(kind, document, user.node)
         if kind.namespaced:
             self._check_namespace(transaction, kind, document)
         if not kind.group:
@@ -110,6 +114,22 @@ def _terminating(kind: Kind, name: str, namespace: str) -> ApiError:
         }
     ]
     return status.status(403, "Forbidden", message, details)
+
+
+def _check_node(kind: Kind, document: Document, node: str) -> None:
+    """Let a node speak for itself only; for its other rights see `authorization`."""
+    metadata = document["metadata"]
+    name = metadata.get("name", "")
+    why = ""
+    if kind.plural in _NODES_OWN and name != node:
+        why = f'node "{node}" is not allowed to modify {kind.kind} "{name}"'
+    elif kind.plural == "pods" and not kind.group:
+        if _MIRROR not in (metadata.get("annotations") or {}):
+            why = f'pod does not have "{_MIRROR}" annotation, node "{node}" can only create mirror pods'
+        elif (document.get("spec") or {}).get("nodeName") != node:
+            why = f'node "{node}" can only create pods with spec.nodeName set to itself'
+    if why:
+        raise status.forbidden(kind, name, why)
 
 
 # Namespaces

@@ -109,6 +109,8 @@ class Application:
                 await request.respond(send, 404, _NOT_FOUND, "text/plain; charset=utf-8")
             except StoreError as error:
                 raise status.internal_error(error.reason) from None
+            except RecursionError:
+                raise status.bad_request("the body is nested too deeply") from None
             except TimeoutError:
                 raise status.timeout("request did not complete within the allotted timeout") from None
         except ApiError as error:

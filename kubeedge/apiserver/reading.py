@@ -96,8 +96,9 @@ class Reader:
         elif options.resource_version:
             asked = _list_version(options.resource_version)
             await self._fresh(asked, min(options.timeout_s or FRESH_TIMEOUT_S, FRESH_TIMEOUT_S))
-            # Pages of an exact version are the only ones that may show the past.
-            if options.resource_version_match == "Exact":
+            # Only an exact version may show the past; a page of a version is meant exactly, too.
+            match = options.resource_version_match
+            if match == "Exact" or (options.limit and not match):
                 rv = asked
         snapshot = self._snapshot(resource_of(spec), rv, after)
         return self._page(spec, snapshot, selection, options.limit, after)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
-from urllib.parse import unquote
 
 from kubeedge.apiserver import status
 from kubeedge.apiserver.status import Cause
@@ -27,7 +26,7 @@ class Place(NamedTuple):
 
 
 def place(path: str) -> Place | None:
-    """Take the path of a resource apart; None when it is no such path."""
+    """Take the (decoded) path of a resource apart; None when it is no such path."""
     parts = path.strip("/").split("/")
     if parts[0] == "api" and len(parts) >= 3:
         group, version, rest = "", parts[1], parts[2:]
@@ -47,7 +46,7 @@ def place(path: str) -> Place | None:
     if not rest or len(rest) > 3:
         return None
     resource, name, subresource = (*rest, "", "")[:3]
-    return Place(group, version, unquote(namespace), resource, unquote(name), subresource, is_watch)
+    return Place(group, version, namespace, resource, name, subresource, is_watch)
 
 
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}

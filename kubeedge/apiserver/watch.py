@@ -13,6 +13,8 @@ from kubeedge.apiserver.storage import Change, Storage, Stored
 
 # A client that is this many changes behind what it has read is let go; it comes back with the last version it saw.
 MAX_WAITING = 2_000
+# Told at once; a whole collection at the start of a watch is written in pieces.
+MAX_BATCH = 200
 BOOKMARK_INTERVAL_S = 60.0
 # A last bookmark so long before the end of a watch, so that the client resumes from there.
 BOOKMARK_BEFORE_END_S = 2.0
@@ -161,7 +163,7 @@ class Watch:
             self._waiting.append(Notice("DELETED", change.left, change, rv))
 
     async def batches(self) -> AsyncGenerator[list[Notice], None]:
-        """Give what happened, everything that waits at once, until the time is over or close() is called."""
+        """Give what happened, all that waits or MAX_BATCH of it, until the time is over or close() is called."""
         loop = asyncio.get_running_loop()
         end = loop.time() + self._timeout_s
         next_bookmark = loop.time() + BOOKMARK_INTERVAL_S
@@ -171,8 +173,7 @@ class Watch:
         try:
             while True:
                 if self._waiting:
-                    batch = list(self._waiting)
-                    self._waiting.clear()
+                    batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_BATCH))]
                     self._rv = max(self._rv, batch[-1].rv)
                     yield batch
                     continue

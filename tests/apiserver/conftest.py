@@ -1,4 +1,4 @@
-"""A real server in the test's own loop: `apiserver` (with its controllers) and `bare` (without), `https` to call `bare`."""
+"""A real server in the test's own loop: `apiserver` (with controllers) and `bare` (without), `https` to call `bare`."""
 
 from __future__ import annotations
 

@@ -64,9 +64,7 @@ class Https:
             finally:
                 writer.close()
 
-    async def open(
-        self, context: ssl.SSLContext | None = None
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def open(self, context: ssl.SSLContext | None = None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Connect."""
         return await asyncio.open_connection(self.host, self.port, ssl=context or self.as_admin, limit=1 << 26)
 

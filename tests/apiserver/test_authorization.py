@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import orjson
 import pytest
 
@@ -52,9 +54,7 @@ async def test_node_reads_only_secrets_that_its_pods_use(cluster: LocalApi) -> N
 async def test_node_writes_only_status_of_its_pods(cluster: LocalApi) -> None:
     patch = b'{"status":{"phase":"Running"}}'
     await cluster.patch(POD, "default", "p1", patch, STRATEGIC_MERGE_PATCH, subresource="status", as_node="n1")
-    await refused(
-        cluster.patch(POD, "default", "p2", patch, STRATEGIC_MERGE_PATCH, subresource="status", as_node="n1")
-    )
+    await refused(cluster.patch(POD, "default", "p2", patch, STRATEGIC_MERGE_PATCH, subresource="status", as_node="n1"))
     await refused(cluster.patch(POD, "default", "p1", patch, STRATEGIC_MERGE_PATCH, as_node="n1"))
     await refused(cluster.delete(POD, "default", "p2", as_node="n1"))
     await cluster.delete(POD, "default", "p1", body=b'{"gracePeriodSeconds":0}', as_node="n1")
@@ -97,6 +97,19 @@ async def test_service_account_may_ask_who_it_is_and_nothing_else(cluster: Local
     assert answer["status"]["userInfo"]["username"] == user.name
     message = await refused(api.list(SECRET, "default"))
     assert message == (
-        'secrets is forbidden: User "system:serviceaccount:default:default" cannot list resource "secrets" in API group '
-        '"" in the namespace "default"'
+        'secrets is forbidden: User "system:serviceaccount:default:default" cannot list resource "secrets" '
+        'in API group "" in the namespace "default"'
     )
+
+
+async def test_node_creates_nothing_in_the_name_of_another(cluster: LocalApi) -> None:
+    message = await refused(cluster.create(NODE, "", b'{"metadata":{"name":"n3"}}', as_node="n1"))
+    assert message.endswith('node "n1" is not allowed to modify Node "n3"')
+    await refused(cluster.create(LEASE, "kube-node-lease", b'{"metadata":{"name":"n2"}}', as_node="n1"))
+    spec = {"nodeName": "n1", "containers": [{"name": "c", "image": "i"}]}
+    pod: dict[str, Any] = {"metadata": {"name": "m"}, "spec": spec}
+    assert "can only create mirror pods" in await refused(
+        cluster.create(POD, "default", orjson.dumps(pod), as_node="n1")
+    )
+    pod["metadata"]["annotations"] = {"kubernetes.io/config.mirror": "hash"}
+    await cluster.create(POD, "default", orjson.dumps(pod), as_node="n1")

@@ -68,13 +68,13 @@ async def test_token_dies_with_the_pod_that_it_is_bound_to(https: Https, bare: A
     pod = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
     await bare.api.create(POD, "default", orjson.dumps(pod))
     bound = await token(bare.api, boundObjectRef={"kind": "Pod", "apiVersion": "v1", "name": "p"})
-    headers = {"authorization": f"Bearer {bound}"}
+    authorization = f"Bearer {bound}"
     review = {"spec": {"token": bound}}
     answer = (await https.call("POST", "/apis/authentication.k8s.io/v1/tokenreviews", review)).json()
     assert answer["status"]["user"]["extra"]["authentication.kubernetes.io/pod-name"] == ["p"]
-    assert (await https.call("GET", "/api", context=https.as_nobody, **headers)).status == 200
+    assert (await https.call("GET", "/api", context=https.as_nobody, authorization=authorization)).status == 200
     await bare.api.delete(POD, "default", "p")
-    assert (await https.call("GET", "/api", context=https.as_nobody, **headers)).status == 401
+    assert (await https.call("GET", "/api", context=https.as_nobody, authorization=authorization)).status == 401
 
 
 async def test_token_dies_in_time(https: Https, bare: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,14 +87,14 @@ async def test_token_dies_in_time(https: Https, bare: ApiServer, monkeypatch: py
 
 
 async def test_only_masters_may_act_as_others(https: Https, bare: ApiServer) -> None:
-    headers = {"impersonate_user": "jane", "impersonate_group": "developers"}
-    review = await https.call("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", {}, **headers)
+    reviews = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+    review = await https.call("POST", reviews, {}, impersonate_user="jane", impersonate_group="developers")
     assert review.json()["status"]["userInfo"] == {
         "username": "jane",
         "groups": ["developers", "system:authenticated"],
     }
-    bearer = {"authorization": f"Bearer {await token(bare.api)}"}
-    response = await https.call("GET", MAPS, context=https.as_nobody, **headers, **bearer)
+    bearer = f"Bearer {await token(bare.api)}"
+    response = await https.call("GET", MAPS, context=https.as_nobody, impersonate_user="jane", authorization=bearer)
     assert response.status == 403 and 'cannot impersonate resource "users"' in response.json()["message"]
 
 
@@ -157,3 +157,8 @@ async def test_yaml_is_read_and_written(https: Https) -> None:
     response = await https.call("GET", f"{MAPS}/y", accept="application/yaml")
     assert response.headers["content-type"] == "application/yaml"
     assert response.body.startswith(b"apiVersion: v1\ndata:\n  k: v\nkind: ConfigMap\n")
+
+
+async def test_deeply_nested_body_is_a_bad_request(https: Https) -> None:
+    body = b'{"metadata":{"name":"a"},"data":' + b'{"k":' * 990 + b"1" + b"}" * 991
+    assert (await https.call("POST", MAPS, body)).status == 400

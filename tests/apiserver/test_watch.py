@@ -14,6 +14,7 @@ from kubeedge.apiserver.reading import resource_of
 from kubeedge.kube.api import MERGE_PATCH, ApiError, WatchEvent
 from kubeedge.kube.kinds import CONFIG_MAP
 from tests.apiserver.https import Https
+from tests.apiserver.waiting import until
 
 COLLECTION = "/api/v1/namespaces/default/configmaps"
 
@@ -69,7 +70,9 @@ async def test_watch_from_the_past_is_refused_when_history_is_gone(bare: ApiServ
 async def test_initial_events_end_with_their_bookmark(https: Https, api: LocalApi) -> None:
     await create(api, "a", app="x")
     await create(api, "b", app="y")
-    options = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&timeoutSeconds=1"
+    options = (
+        "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&timeoutSeconds=1"
+    )
     response = await https.call("GET", f"{COLLECTION}?{options}&labelSelector=app%3Dx")
     added, bookmark = response.events()
     assert (added["type"], added["object"]["metadata"]["name"]) == ("ADDED", "a")
@@ -124,12 +127,9 @@ async def test_watch_ends_when_its_client_goes(bare: ApiServer, https: Https) ->
     _, writer = await https.open()
     await https.send(writer, "GET", f"{COLLECTION}?watch=1")
     watchers = bare.storage._collection("configmaps").watchers
-    async with asyncio.timeout(5):
-        while not watchers:
-            await asyncio.sleep(0.01)
-        writer.close()
-        while watchers:
-            await asyncio.sleep(0.01)
+    await until(lambda: watchers)
+    writer.close()
+    await until(lambda: not watchers)
 
 
 async def test_table_of_a_watch_has_its_columns_once(https: Https, api: LocalApi) -> None:
