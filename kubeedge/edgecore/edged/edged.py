@@ -130,8 +130,15 @@ class Edged:
         try:
             self._parts.pods.receive(message)
         except MetaError as error:
-            _unreadable.inc(message.operation if message.operation in ("insert", "update", "delete") else "other")
+            self._refuse(message)
             log.warning("message not understood resource=%s reason=%s", message.resource, error.message)
+        except Exception:
+            # One object that edged cannot cope with must not take the others with it.
+            self._refuse(message)
+            log.exception("message failed resource=%s", message.resource)
+
+    def _refuse(self, message: Message) -> None:
+        _unreadable.inc(message.operation if message.operation in ("insert", "update", "delete") else "other")
 
     def connected(self, online: bool) -> None:
         """The cloud can be reached, or not any more."""
@@ -256,6 +263,7 @@ class _Parts:
         self.pods = Pods(services, client, settings.node_name, settings.pod_query_namespace, self._admitting)
         self.watcher.on_change(self.pods.changed)
         self.watcher.on_return(self.pods.runtime_returned)
+        self.watcher.on_return(self.node.look_again)
         self.server: Server | None = None
         if settings.server_port is not None:
             self.server = Server(settings.server_address, settings.server_port, self.pods.list, self._sync_problem)

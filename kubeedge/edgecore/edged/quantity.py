@@ -31,7 +31,7 @@ class QuantityError(ValueError):
 def parse(text: object) -> Decimal:
     """Read a quantity; a number counts as its text. Raises QuantityError."""
     source = str(text).strip()
-    number = source.rstrip("numkMGTPEi")
+    number = source.rstrip("numkKMGTPEi")
     suffix = source[len(number) :]
     # `1E3` and `1e3` are exponents, `1E` is an exa: what follows the letter decides.
     try:

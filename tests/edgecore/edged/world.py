@@ -1,11 +1,10 @@
-"""A cloud and an edge node in one process: everything is real but the link, which is a function call that can be cut."""
+"""A cloud and an edge node in one process: all is real but the link, which is a function call that can be cut."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,11 @@ from kubeedge.bus import Bus
 from kubeedge.cloudcore.edgecontroller.controller import EdgeController
 from kubeedge.cloudcore.edgecontroller.node import by_node
 from kubeedge.edgecore.edged.edged import Edged, Settings
+from kubeedge.edgecore.edged.runtime.process.client import Client
 from kubeedge.edgecore.edged.runtime.process.runtime import ProcessRuntime
 from kubeedge.edgecore.metamanager.metamanager import MetaManager
 from kubeedge.edgecore.metamanager.schema import SCHEMA
-from kubeedge.kube.api import ApiError, KubeApi, Kind
+from kubeedge.kube.api import ApiError, Kind, KubeApi
 from kubeedge.kube.caches import Caches
 from kubeedge.kube.kinds import CONFIG_MAP, EVENT, NODE, POD, SECRET
 from kubeedge.message import Message, new_message
@@ -55,6 +55,8 @@ class EdgeNode:
             runtime_name="process",
             node_ip=NODE_IP,
             server_port=0,
+            # Another node agent on this machine would clear away cgroups of pods that it does not know.
+            cgroup_root=f"/edged-test-{os.getpid()}",
             # The disk of a machine that runs tests may be as full as it likes.
             eviction_hard={},
         )
@@ -94,25 +96,9 @@ class EdgeNode:
             raise self._task.exception()  # type: ignore[misc]
         await self.database.close()
 
-    def kill_containers(self) -> None:
+    async def destroy(self) -> None:
         """End the supervisor with all that it runs."""
-        log = self.folder / "runtime" / "supervisor.log"
-        if not log.exists():
-            return
-        for folder in (self.folder / "runtime" / "containers").glob("*"):
-            started = folder / "started"
-            if started.exists():
-                _kill(int(started.read_text().split()[0]))
-        lines = [line for line in log.read_text().splitlines() if "supervisor started" in line]
-        for line in lines:
-            _kill(int(line.rpartition("pid=")[2]))
-
-
-def _kill(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
+        await Client(self.folder / "runtime").destroy()
 
 
 class World:
@@ -199,14 +185,22 @@ class World:
             raise AssertionError(f"{name} stays {orjson.dumps(found.get('status')).decode()}") from None
 
     async def until_gone(self, kind: Kind, name: str) -> None:
-        async with asyncio.timeout(WAIT_S):
-            while True:
-                try:
-                    await self.get(kind, name)
-                except ApiError as error:
-                    assert error.code == 404
-                    return
-                await asyncio.sleep(0.05)
+        async def is_gone() -> bool:
+            try:
+                await self.get(kind, name)
+            except ApiError as error:
+                return error.code == 404
+            return False
+
+        await eventually(is_gone)
+
+    async def until_node_runs_nothing(self, name: str) -> None:
+        """Wait until nothing of the pods of that name is left in the runtime."""
+
+        async def is_empty() -> bool:
+            return not any(sandbox.name == name for sandbox in await self.node.runtime.list_sandboxes())
+
+        await eventually(is_empty)
 
     async def events(self, pod: str) -> list[tuple[str, str, int]]:
         """Return reason, message and count of the events of a pod."""
@@ -219,12 +213,21 @@ class World:
 
     async def until_event(self, pod: str, reason: str) -> str:
         """Wait for an event of that reason; return its message."""
-        async with asyncio.timeout(WAIT_S):
-            while True:
-                for found, message, _ in await self.events(pod):
-                    if found == reason:
-                        return message
-                await asyncio.sleep(0.05)
+        told: list[str] = []
+
+        async def is_told() -> bool:
+            told.extend(message for found, message, _ in await self.events(pod) if found == reason)
+            return bool(told)
+
+        await eventually(is_told)
+        return told[0]
+
+
+async def eventually(holds: Callable[[], Awaitable[bool]], timeout_s: float = WAIT_S) -> None:
+    """Wait until holds() does."""
+    async with asyncio.timeout(timeout_s):
+        while not await holds():  # noqa: ASYNC110 - what is waited for is in other processes
+            await asyncio.sleep(0.02)
 
 
 @asynccontextmanager
@@ -236,9 +239,7 @@ async def world(folder: Path) -> AsyncIterator[World]:
         nodes = caches.open(NODE)
         pods = caches.open(POD, field_selector="spec.nodeName!=", indexes={"node": by_node})
         config_maps, secrets = caches.open(CONFIG_MAP), caches.open(SECRET)
-        controller = EdgeController(
-            made.cloud_bus, server.api, nodes, pods, config_maps, secrets, local_ip=NODE_IP
-        )
+        controller = EdgeController(made.cloud_bus, server.api, nodes, pods, config_maps, secrets, local_ip=NODE_IP)
         async with asyncio.TaskGroup() as group:
             running = [group.create_task(caches.run()), group.create_task(controller.run())]
             for informer in (nodes, pods, config_maps, secrets):
@@ -249,6 +250,6 @@ async def world(folder: Path) -> AsyncIterator[World]:
                 yield made
             finally:
                 await made.node.stop()
-                made.node.kill_containers()
+                await made.node.destroy()
                 for task in running:
                     task.cancel()

@@ -111,6 +111,10 @@ class NodeKeeper:
         """Conditions of pressure that hold."""
         return self._pressures
 
+    def look_again(self) -> None:
+        """Something that the node's readiness depends on has changed."""
+        self._wake.set()
+
     def connected(self, online: bool) -> None:
         """The cloud can be reached, or not any more. After an absence everything is told at once."""
         self._online = online
