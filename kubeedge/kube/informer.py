@@ -23,7 +23,7 @@ PAGE_SIZE = 500
 # The server ends a watch after this time, stretched by up to the double so that watches don't end together.
 WATCH_TIMEOUT_S = 300
 FIRST_PAUSE_S = 0.25
-LONGEST_PAUSE_S = 30.0
+LONGEST_PAUSE_S = 10.0
 # A watch that lived this long was a working one: the next failure starts again with FIRST_PAUSE_S.
 STEADY_S = 5.0
 

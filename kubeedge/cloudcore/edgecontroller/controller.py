@@ -52,8 +52,10 @@ class EdgeController:
         await self._upstream.run()
 
     def receive(self, message: Message) -> None:
-        """Take a request of a node, or the news that one has connected (spec 01 §3.8)."""
+        """Take a request of a node, or the news that one has come or gone (spec 01 §3.8)."""
         if message.operation == "connected":
             self._downstream.connected(resources.node_of(message.resource))
-        elif message.operation != "disconnected":
+        elif message.operation == "disconnected":
+            self._upstream.forget(resources.node_of(message.resource))
+        else:
             self._upstream.receive(message)

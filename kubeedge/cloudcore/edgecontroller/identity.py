@@ -6,7 +6,7 @@ from typing import Any
 
 from kubeedge.cloudcore.edgecontroller.node import service_account_of
 from kubeedge.cloudcore.edgecontroller.ownership import PodOwnership
-from kubeedge.cloudcore.edgecontroller.request import ForbiddenError, Request
+from kubeedge.cloudcore.edgecontroller.request import BadRequestError, ForbiddenError, Request
 from kubeedge.kube.api import Kind, KubeApi
 from kubeedge.kube.kinds import CERTIFICATE_SIGNING_REQUEST, SERVICE_ACCOUNT
 from kubeedge.kube.object import Object
@@ -31,6 +31,19 @@ class IdentityRequests:
             SERVICE_ACCOUNT, request.namespace, body.raw, name=request.name, subresource="token", as_node=as_node
         )
         return request.found(Object.parse(raw, TOKEN_REQUEST).raw)
+
+    @staticmethod
+    def no_token(request: Request, error: Exception) -> Message:
+        """Answer with the error and the spec of the request.
+
+        A Go edge takes the error for a token. Without a bound object in it, its kubelet can take down no volume of any
+        pod any more, and without an expiration it never asks again.
+        """
+        try:
+            spec = request.data().get("spec")
+        except BadRequestError:
+            spec = None
+        return request.failed(error, spec=spec)
 
     async def _require_pod(self, request: Request, body: dict[str, Any], as_node: str) -> None:
         bound = (body.get("spec") or {}).get("boundObjectRef") or {}

@@ -103,9 +103,12 @@ class Request:
         """RESP of a failure; empty is the object that a Go edge expects in its place."""
         return self._answer(b'{"Object":%s,"Err":%s}' % (empty, error_content(error)))
 
-    def failed(self, error: Exception) -> Message:
-        """ERR: the error alone."""
-        return self._answer(error_content(error))
+    def failed(self, error: Exception, *, spec: Any = None) -> Message:
+        """ERR: the error alone, or with the spec that it was about."""
+        content = error_content(error)
+        if spec is not None:
+            content = b'%s,"spec":%s}' % (content[:-1], orjson.dumps(spec))
+        return self._answer(content)
 
     def _answer(self, content: bytes, resource_version: str = "", type_: str = "") -> Message:
         resource = None

@@ -37,12 +37,23 @@ _requests = metrics.Counter(
 Make = Callable[[Request, str], Awaitable[Message | None]]
 
 
+Fail = Callable[[Request, Exception], Message | None]
+
+
 class Call(NamedTuple):
-    """How a request is made, and the form in which it fails: RESP beside `empty`, ERR, or silence for events."""
+    """How a request is made, and how its failure is answered."""
 
     make: Make
-    empty: bytes = b""
-    is_answered: bool = True
+    fail: Fail = Request.failed
+
+
+def _beside(empty: bytes) -> Fail:
+    """Answer failures in form RESP, beside the object that a Go edge expects there."""
+    return lambda request, error: request.not_written(error, empty)
+
+
+def _silently(request: Request, error: Exception) -> None:
+    """Answer nothing."""
 
 
 class Upstream:
@@ -66,6 +77,8 @@ class Upstream:
         self._impersonate = impersonate
         self._workers = workers
         self._queue = RequestQueue()
+        # Per node, the failures that the log has already: type and reason.
+        self._told: dict[str, set[tuple[str, str]]] = {}
         own_pods = PodOwnership(api, pods)
         node = NodeRequests(api, nodes, local_ip, heartbeat_s)
         pod = PodRequests(api, own_pods, self._send)
@@ -75,30 +88,32 @@ class Upstream:
         empty = empty_node()
         # `*`: the operation is not looked at (spec 03 §2.6).
         self._calls: dict[tuple[str, str], Call] = {
-            ("node", "insert"): Call(node.insert, empty),
+            ("node", "insert"): Call(node.insert, _beside(empty)),
             ("node", "update"): Call(node.update),
             ("node", "query"): Call(node.query),
-            ("nodepatch", "*"): Call(node.patch_status, empty),
+            ("nodepatch", "*"): Call(node.patch_status, _beside(empty)),
             ("nodestatus", "insert"): Call(node.insert_status),
             ("nodestatus", "update"): Call(node.update_status),
-            ("pod", "insert"): Call(pod.insert, EMPTY_POD),
+            ("pod", "insert"): Call(pod.insert, _beside(EMPTY_POD)),
             ("pod", "delete"): Call(pod.delete),
-            ("podpatch", "*"): Call(pod.patch_status, EMPTY_POD),
+            ("podpatch", "*"): Call(pod.patch_status, _beside(EMPTY_POD)),
             ("podstatus", "update"): Call(pod.update_status),
             ("configmap", "query"): Call(CachedQuery(api, config_maps)),
             ("secret", "query"): Call(CachedQuery(api, secrets)),
             ("persistentvolume", "query"): Call(LiveQuery(api, PERSISTENT_VOLUME)),
             ("persistentvolumeclaim", "query"): Call(LiveQuery(api, PERSISTENT_VOLUME_CLAIM)),
             ("volumeattachment", "query"): Call(LiveQuery(api, VOLUME_ATTACHMENT)),
-            ("serviceaccounttoken", "query"): Call(identity.token),
-            ("lease", "insert"): Call(lease.insert, EMPTY_LEASE),
-            ("lease", "update"): Call(lease.update, EMPTY_LEASE),
-            ("lease", "query"): Call(lease.query, b"null"),
-            ("certificatesigningrequest", "insert"): Call(identity.insert_signing_request, EMPTY_SIGNING_REQUEST),
+            ("serviceaccounttoken", "query"): Call(identity.token, identity.no_token),
+            ("lease", "insert"): Call(lease.insert, _beside(EMPTY_LEASE)),
+            ("lease", "update"): Call(lease.update, _beside(EMPTY_LEASE)),
+            ("lease", "query"): Call(lease.query, _beside(b"null")),
+            ("certificatesigningrequest", "insert"): Call(
+                identity.insert_signing_request, _beside(EMPTY_SIGNING_REQUEST)
+            ),
             ("certificatesigningrequest", "query"): Call(identity.query_signing_request),
-            ("event", "insert"): Call(event.insert, is_answered=False),
-            ("event", "update"): Call(event.update, is_answered=False),
-            ("event", "patch"): Call(event.patch, is_answered=False),
+            ("event", "insert"): Call(event.insert, _silently),
+            ("event", "update"): Call(event.update, _silently),
+            ("event", "patch"): Call(event.patch, _silently),
         }
 
     def receive(self, message: Message) -> None:
@@ -107,22 +122,18 @@ class Upstream:
             request = Request(message)
         except BadRequestError as error:
             _requests.inc("unknown", "unknown", "malformed")
-            log.warning("request dropped msg_id=%s reason=%s", message.id, error)
+            log.debug("request dropped msg_id=%s reason=%s", message.id, error)
             return
         if self._call(request) is None:
             _requests.inc("unknown", "unknown", "unsupported")
-            log.warning(
-                "request refused node=%s msg_id=%s reason=unsupported type=%r operation=%r",
-                request.node,
-                message.id,
-                request.type,
-                message.operation,
-            )
-            self._send(request.failed(BadRequestError(f"no {message.operation!r} of {request.type!r} is supported")))
+            self._fail(request, BadRequestError(f"no {message.operation!r} of {request.type!r} is supported"))
         elif not self._queue.put(request):
-            _requests.inc(request.type, message.operation, "overflow")
-            log.warning("request refused node=%s msg_id=%s reason=too many waiting", request.node, message.id)
+            _requests.inc(request.type, self._operation(request), "overflow")
             self._fail(request, ApiError(429, "TooManyRequests", "too many requests of this node are waiting", b""))
+
+    def forget(self, node: str) -> None:
+        """Drop what is remembered about a node, which has gone."""
+        self._told.pop(node, None)
 
     async def run(self) -> None:
         """Work on requests, for ever."""
@@ -168,11 +179,8 @@ class Upstream:
 
     def _fail(self, request: Request, error: Exception) -> None:
         call = self._call(request)
-        assert call is not None
-        # NotFound and Conflict are what registrations and leases are made of; the rest somebody may want to look at.
-        expected = isinstance(error, ApiError) and error.reason in ("NotFound", "AlreadyExists", "Conflict")
         log.log(
-            logging.DEBUG if expected else logging.WARNING,
+            logging.WARNING if self._is_news(request, error) else logging.DEBUG,
             "request not done node=%s msg_id=%s type=%s name=%s reason=%s",
             request.node,
             request.message.id,
@@ -180,10 +188,26 @@ class Upstream:
             request.name,
             error,
         )
-        if call.empty:
-            self._send(request.not_written(error, call.empty))
-        elif call.is_answered:
-            self._send(request.failed(error))
+        answer = call.fail(request, error) if call is not None else request.failed(error)
+        if answer is not None:
+            self._send(answer)
+
+    def _is_news(self, request: Request, error: Exception) -> bool:
+        """Whether somebody may want to look at a failure: the first of its kind of a node since it connected.
+
+        NotFound and Conflict are what registrations and leases are made of, and that the API is away is told elsewhere.
+        """
+        if isinstance(error, ApiUnavailableError):
+            return False
+        reason = error.reason if isinstance(error, ApiError) else type(error).__name__
+        if reason in ("NotFound", "AlreadyExists", "Conflict"):
+            return False
+        # A type that is none is the sender's invention, of which there is no end.
+        failure = (request.type if self._call(request) is not None else "", reason)
+        told = self._told.setdefault(request.node, set())
+        is_news = failure not in told
+        told.add(failure)
+        return is_news
 
     def _operation(self, request: Request) -> str:
         operation = request.message.operation
