@@ -68,6 +68,15 @@ class Cluster:
     async def events(self, reason: str) -> list[dict[str, Any]]:
         return [event for event in await self.list(kinds.EVENT) if event["reason"] == reason]
 
+    async def told(self, reason: str, count: int = 1) -> list[dict[str, Any]]:
+        """Wait until there are count events with this reason; they are written after what they tell of."""
+
+        async def look() -> list[dict[str, Any]]:
+            found = await self.events(reason)
+            return found if len(found) >= count else []
+
+        return list(await until(look))
+
     async def add_node(self, name: str, *, cpu: str = "4", pods: str = "20", **labels: str) -> None:
         """Register a node and keep it alive until its name is in silent."""
         await self.create(
@@ -101,6 +110,8 @@ class Cluster:
         while True:
             if time.monotonic() >= due and name not in self.silent:
                 await self.renew(name)
+                if await self._is_lost(name):
+                    await self.beat(name)
                 due = time.monotonic() + 0.1
             try:
                 async with asyncio.timeout(0.05):
@@ -113,6 +124,12 @@ class Cluster:
                 except ApiError as error:
                     if error.code not in (404, 409):
                         raise
+
+    async def _is_lost(self, name: str) -> bool:
+        """Tell whether the node is taken for dead, as it may be on a busy machine."""
+        node = await self.get(kinds.NODE, name)
+        conditions = node["status"].get("conditions", []) if node is not None else []
+        return any(entry["type"] == "Ready" and entry["status"] == "Unknown" for entry in conditions)
 
     async def _work_on(self, pod: dict[str, Any], *, is_ready: bool) -> None:
         meta = pod["metadata"]

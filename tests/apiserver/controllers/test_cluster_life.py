@@ -48,10 +48,7 @@ async def test_new_node_loses_its_first_taint_when_it_is_ready(cluster: Cluster)
 
     await until(free)
 
-    async def told() -> list[dict[str, Any]]:
-        return await cluster.events("RegisteredNode")
-
-    (event,) = await until(told)
+    (event,) = await cluster.told("RegisteredNode")
     assert event["message"] == "Node n1 event: Registered Node n1 in Controller"
     assert event["metadata"]["namespace"] == "default"
     assert "namespace" not in event["involvedObject"]
@@ -106,14 +103,13 @@ async def test_silent_node_is_marked_tainted_and_emptied_and_recovers(cluster: C
     assert stays is not None
     assert "deletionTimestamp" not in stays["metadata"]
     cluster.silent.clear()
-    await cluster.beat("n1")
 
     async def recovered() -> bool:
         return await taints(cluster, "n1") == [] and await ready(cluster, "n1") == "True"
 
     await until(recovered)
-    assert {event["type"] for event in await cluster.events("NodeNotReady")} == {"Normal", "Warning"}
-    assert await cluster.events("TaintManagerEviction")
+    assert {event["type"] for event in await cluster.told("NodeNotReady", 3)} == {"Normal", "Warning"}
+    assert await cluster.told("TaintManagerEviction")
 
 
 async def test_pod_that_is_reported_ready_before_its_node_stays_ready(cluster: Cluster) -> None:
@@ -137,7 +133,6 @@ async def test_pod_that_is_reported_ready_before_its_node_stays_ready(cluster: C
 
     await until(seen)
     cluster.silent.clear()
-    await cluster.beat("n1")
 
     async def free() -> bool:
         return await taints(cluster, "n1") == []
@@ -220,7 +215,7 @@ async def test_pod_waits_until_a_node_fits_and_says_why(cluster: Cluster) -> Non
         return all(entry is not None and entry["spec"].get("nodeName") == "n2" for entry in found)
 
     await until(placed)
-    scheduled = sorted(event["message"] for event in await cluster.events("Scheduled"))
+    scheduled = sorted(event["message"] for event in await cluster.told("Scheduled", 2))
     assert scheduled == [f"Successfully assigned default/{name} to n2" for name in ("big", "picky")]
 
 

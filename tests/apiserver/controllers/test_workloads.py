@@ -80,9 +80,9 @@ async def test_deployment_rolls_out_and_says_so_in_the_words_of_kubernetes(nodes
         "MinimumReplicasAvailable",
         "Deployment has minimum availability.",
     )
-    messages = [event["message"] for event in await nodes.events("ScalingReplicaSet")]
+    messages = [event["message"] for event in await nodes.told("ScalingReplicaSet")]
     assert messages == [f"Scaled up replica set {name} from 0 to 3"]
-    created = sorted(event["message"] for event in await nodes.events("SuccessfulCreate"))
+    created = sorted(event["message"] for event in await nodes.told("SuccessfulCreate", 3))
     assert created == sorted(f"Created pod: {pod['metadata']['name']}" for pod in await nodes.list(kinds.POD))
 
 
@@ -302,7 +302,7 @@ async def test_refused_pods_show_in_status_and_events(cluster: Cluster) -> None:
     await until(failed)
     failure = await condition(cluster, "rs", "ReplicaFailure")
     assert "error looking up service account default/absent" in failure["message"]
-    (event,) = await cluster.events("FailedCreate")
+    (event,) = await cluster.told("FailedCreate")
     assert event["type"] == "Warning"
     assert event["message"].startswith("Error creating: pods ")
 
@@ -372,7 +372,7 @@ async def test_daemon_set_replaces_failed_pods(nodes: Cluster) -> None:
         return bool(names) and failed not in names
 
     await until(replaced)
-    (event,) = await nodes.events("FailedDaemonPod")
+    (event,) = await nodes.told("FailedDaemonPod")
     assert event["message"].startswith(f"Found failed daemon pod default/{failed} on node n")
 
 
