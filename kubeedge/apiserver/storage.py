@@ -312,8 +312,10 @@ class Storage:
         self._is_open = False
 
     async def open(self) -> None:
-        """Read the database. Raises StoreError, also when another process uses it."""
+        """Read the database. Raises OSError, or StoreError, also when another process uses it."""
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # SQLite gives its other files the mode of this one. There are Secrets inside.
+        self._database.path.touch(mode=0o600)
         self._database.open()
         try:
             self._load()

@@ -208,6 +208,14 @@ async def test_second_server_on_one_folder_is_refused(tmp_path: Path) -> None:
             await Storage(tmp_path).open()
 
 
+async def test_files_are_for_their_owner_only(tmp_path: Path) -> None:
+    async with opened(tmp_path / "new") as storage:
+        await put(storage, "a")
+        modes = {path.name: path.stat().st_mode & 0o077 for path in (tmp_path / "new").iterdir()}
+        assert "objects.db-wal" in modes
+        assert set(modes.values()) == {0}
+
+
 async def test_damaged_database_is_refused_with_its_path(tmp_path: Path) -> None:
     (tmp_path / "objects.db").write_bytes(b"no database at all" * 1000)
     with pytest.raises(StoreError, match=r"objects\.db"):
