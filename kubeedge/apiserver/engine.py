@@ -28,7 +28,6 @@ NOTHING_SENT = Sent(b"")
 _PARTS = ("status",)
 # They need a way to the container, which is on another machine.
 _NOT_SERVED = ("attach", "ephemeralcontainers", "exec", "log", "portforward", "proxy", "resize")
-_ENDPOINTS_WARNING = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
 
 
 class UnknownGroupError(Exception):
@@ -107,8 +106,7 @@ class Engine:
         name = at.name
         match verb:
             case "get":
-                answer = await self.reader.get(spec, namespace, name, query.text("resourceVersion"))
-                return answer._replace(warnings=(_ENDPOINTS_WARNING,)) if _is_endpoints(spec) else answer
+                return await self.reader.get(spec, namespace, name, query.text("resourceVersion"))
             case "list":
                 return await self.reader.list(spec, namespace, list_options(query))
             case "watch":
@@ -177,10 +175,6 @@ class Engine:
         if subresource == "approval":
             return await subresources.approve(spec, namespace, name, sent, options)
         return await self.writer.update(spec, namespace, name, sent, options, user, subresource)
-
-
-def _is_endpoints(spec: KindSpec) -> bool:
-    return spec.kind.plural == "endpoints" and not spec.kind.group
 
 
 def place_of(kind: Kind, namespace: str, name: str = "", subresource: str = "") -> Place:

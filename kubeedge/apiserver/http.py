@@ -158,10 +158,13 @@ class Application:
         now_s = self._engine.storage.now_s()
         shown = query.text("includeObject")
         if isinstance(result, Page):
-            await request.respond(send, 200, write_page(result, form, now_s, shown), content_type(form))
+            warnings = _warnings((result.spec.deprecated,))
+            await request.respond(send, 200, write_page(result, form, now_s, shown), content_type(form), warnings)
         else:
             body = write_answer(result, form, now_s, shown)
-            await request.respond(send, result.code, body, content_type(form), _warnings(result.warnings))
+            deprecated = result.spec.deprecated if result.spec is not None else ""
+            warnings = _warnings((deprecated, *result.warnings))
+            await request.respond(send, result.code, body, content_type(form), warnings)
 
     async def _stream(self, request: _Request, watch: Watch, *, at_form: Form, send: Send) -> None:
         at = place(request.path)
@@ -280,7 +283,7 @@ async def _read_body(receive: Receive) -> bytes:
 
 
 def _warnings(texts: Sequence[str]) -> list[tuple[bytes, bytes]]:
-    quoted = (text.replace("\\", "\\\\").replace('"', '\\"') for text in texts)
+    quoted = (text.replace("\\", "\\\\").replace('"', '\\"') for text in texts if text)
     return [(b"warning", f'299 - "{text}"'.encode()) for text in quoted]
 
 

@@ -86,6 +86,8 @@ class KindSpec:
     create_on_update: bool = False
     """A PUT of an absent object creates it."""
     strategic_patch: bool = True
+    deprecated: str = ""
+    """The warning that every answer about this kind carries."""
     decode: Decoder = lambda obj: (obj, [])
     default: Callable[[Object], None] = _nothing
     prepare_create: Callable[[Object], None] = _nothing

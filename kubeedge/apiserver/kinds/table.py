@@ -166,6 +166,12 @@ _STORED_AS = {
 }
 
 
+_DEPRECATED = {
+    "/componentstatuses": "v1 ComponentStatus is deprecated in v1.19+",
+    "/endpoints": "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+}
+
+
 def _subresource(name: str, kind: str) -> Subresource:
     if name == "proxy":
         return Subresource(name, f"{kind}ProxyOptions", _PROXY)
@@ -197,6 +203,7 @@ def _spec(group: str, version: str, row: tuple[str, str, str, str, str, str]) ->
         schema=schema,
         short_names=tuple(short_names.split()),
         categories=tuple(categories.split()),
+        deprecated=_DEPRECATED.get(f"{group}/{plural}", ""),
         verbs=_VERBS.get(plural, VERBS),
         subresources={sub: _subresource(sub, name) for sub in subresources.split()},
         storage=storage,
