@@ -35,7 +35,7 @@ GOOD_CONNECTION_S = 10.0
 # Heartbeats without a sign of life from the cloud until the connection is taken for dead.
 SILENT_HEARTBEATS = 3
 
-_CONNECTION_GROUPS = ("twin", "meta", "bus", "taskmanager")
+_CONNECTION_GROUPS = ("twin", "meta", "bus", "taskmanager", "edged")
 
 connections = Counter("kubeedge_edgehub_connections_total", "Connections to the cloud that were opened")
 connect_failures = Counter("kubeedge_edgehub_connect_failures_total", "Attempts to connect to the cloud that failed")

@@ -1,0 +1,218 @@
+"""edgecore as a whole: its modules made, joined on the bus and run. The only place that knows them all."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from kubeedge.bus import Bus
+from kubeedge.config import edgecore as configuration
+from kubeedge.config.errors import ConfigError, Problem
+from kubeedge.config.join import forget_token, join_token, record_version
+from kubeedge.config.kubelet import TailoredKubeletConfig
+from kubeedge.edgecore.certificate import keeper
+from kubeedge.edgecore.certificate.keeper import CertificateError, CertificateKeeper
+from kubeedge.edgecore.edged.edged import Edged, Settings
+from kubeedge.edgecore.edged.network import ClusterDns
+from kubeedge.edgecore.edged.runtime.interface import Runtime
+from kubeedge.edgecore.edged.runtime.process.runtime import NAME as PROCESS
+from kubeedge.edgecore.edged.runtime.process.runtime import ProcessRuntime
+from kubeedge.edgecore.hub.hub import EdgeHub
+from kubeedge.edgecore.metamanager.metamanager import MetaManager
+from kubeedge.edgecore.metamanager.schema import SCHEMA
+from kubeedge.store.database import Database, StoreError
+
+log = logging.getLogger(__name__)
+
+# Set to `false` it lets edgecore start beside a kubelet (spec 05 §8.1).
+CHECK_ENVIRONMENT = "CHECK_EDGECORE_ENVIRONMENT"
+# Where the process runtime keeps its containers when the endpoint names no folder: beside the database.
+PROCESS_FOLDER = "containers"
+
+
+class CannotStartError(Exception):
+    """Something that waiting does not repair: a database in use, a kubelet on the same machine, no way to join."""
+
+
+class EdgeCore:
+    """One node. The cloud is only needed for the first certificate: everything else works without it."""
+
+    def __init__(self, config: configuration.EdgeCore, config_path: Path) -> None:
+        self._config = config
+        self._config_path = config_path
+        modules = config.modules
+        self._bus = Bus()
+        self._database = Database(Path(config.database.data_source), schema=SCHEMA)
+        self._keeper = CertificateKeeper(_certificate_settings(config), lambda: join_token(config))
+        self._hub = _hub(self._bus, config, self._keeper)
+        self._metamanager = MetaManager(
+            self._bus,
+            self._database,
+            self._hub.connected.is_set,
+            remote_query_timeout_s=modules.meta_manager.remote_query_timeout,
+        )
+        self._runtime: Runtime | None = None
+        self._edged: Edged | None = None
+        if modules.edged.enable:
+            self._runtime = _runtime(config, config_path)
+            self._edged = Edged(self._bus, self._runtime, _edged_settings(config), service_address=_service_address)
+
+    async def run(self) -> None:
+        """Run the node until cancelled. Raises CannotStartError, inside an exception group."""
+        _check_environment(self._config)
+        try:
+            self._database.open()
+        except StoreError as error:
+            raise CannotStartError(str(error)) from error
+        try:
+            self._note_version()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._metamanager.run())
+                if self._runtime is not None and self._edged is not None:
+                    group.create_task(self._runtime.run())
+                    group.create_task(_preparing(self._edged))
+                if self._config.modules.edge_hub.enable:
+                    group.create_task(self._join_cloud())
+        finally:
+            await self._database.close()
+
+    async def _join_cloud(self) -> None:
+        """Get a certificate if there is none, then stay connected and keep the certificate good."""
+        try:
+            is_new = await self._keeper.ensure()
+        except CertificateError as error:
+            raise CannotStartError(f"node cannot join the cloud: {error}") from error
+        if is_new:
+            self._forget_token()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._hub.run())
+            group.create_task(self._keeper.run(lambda: self._hub.reconnect("certificate renewed")))
+
+    def _note_version(self) -> None:
+        try:
+            record_version(self._config_path, self._config)
+        except ConfigError as error:
+            log.warning("version not noted in the configuration reason=%s", error.reason)
+
+    def _forget_token(self) -> None:
+        try:
+            forget_token(self._config_path, self._config)
+        except ConfigError as error:
+            log.warning("token not taken out of the configuration reason=%s", error.reason)
+
+
+async def _preparing(edged: Edged) -> None:
+    try:
+        await edged.run()
+    except OSError as error:
+        raise CannotStartError(f"edged cannot make its folders: {error}") from error
+
+
+def _check_environment(config: configuration.EdgeCore) -> None:
+    """Refuse to start beside a kubelet: both would manage the same pods' folders (spec 05 §1)."""
+    if os.environ.get(CHECK_ENVIRONMENT) == "false" or config.modules.meta_manager.meta_server.enable:
+        return
+    if any(name == "kubelet" for name in _process_names()):
+        raise CannotStartError("a kubelet runs on this machine; stop it before edgecore is started")
+
+
+def _process_names() -> Iterator[str]:
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                yield (folder / "comm").read_text().strip()
+            except OSError:
+                # Ended since it was listed.
+                continue
+
+
+def _certificate_settings(config: configuration.EdgeCore) -> keeper.Settings:
+    hub = config.modules.edge_hub
+    return keeper.Settings(
+        node=config.modules.edged.hostname_override,
+        url=hub.http_server,
+        ca_file=Path(hub.tls_ca_file),
+        certificate_file=Path(hub.tls_cert_file),
+        key_file=Path(hub.tls_private_key_file),
+        rotate=hub.rotate_certificates,
+    )
+
+
+def _hub(bus: Bus, config: configuration.EdgeCore, certificates: CertificateKeeper) -> EdgeHub:
+    hub = config.modules.edge_hub
+    return EdgeHub(
+        bus,
+        config.modules.edged.hostname_override,
+        hub.websocket.server,
+        certificates.ssl_context,
+        project_id=hub.project_id,
+        heartbeat_s=hub.heartbeat,
+        message_qps=hub.message_qps,
+        message_burst=hub.message_burst,
+        handshake_timeout_s=hub.websocket.handshake_timeout,
+        write_timeout_s=hub.websocket.write_deadline,
+    )
+
+
+def _runtime(config: configuration.EdgeCore, config_path: Path) -> Runtime:
+    """Return the runtime that the endpoint names. Raises ConfigError for one that is not built in."""
+    edged = config.modules.edged
+    endpoint = urlsplit(edged.tailored_kubelet_config.container_runtime_endpoint)
+    if endpoint.scheme != PROCESS:
+        key = "modules.edged.tailoredKubeletConfig.containerRuntimeEndpoint"
+        text = "container engines cannot be driven by this version yet, only process:// (local processes) can"
+        raise ConfigError(config_path, [Problem(key, text)])
+    folder = Path(endpoint.path) if endpoint.path.strip("/") else _beside_database(config, PROCESS_FOLDER)
+    return ProcessRuntime(folder, node_ip=edged.node_ip)
+
+
+def _beside_database(config: configuration.EdgeCore, name: str) -> Path:
+    return Path(config.database.data_source).resolve().parent / name
+
+
+def _service_address() -> tuple[str, str]:
+    """Return where containers find the node's own API: what MetaServer puts into the environment (spec 05 E1)."""
+    return os.environ.get("METASERVER_DUMMY_IP", ""), os.environ.get("METASERVER_DUMMY_PORT", "")
+
+
+def _edged_settings(config: configuration.EdgeCore) -> Settings:
+    edged = config.modules.edged
+    kubelet = edged.tailored_kubelet_config
+    return Settings(
+        node_name=edged.hostname_override,
+        root_directory=Path(edged.root_directory),
+        logs_directory=Path(kubelet.pod_logs_dir),
+        runtime_name=PROCESS,
+        node_ip=edged.node_ip,
+        pod_query_namespace=edged.register_node_namespace,
+        node_labels=edged.node_labels,
+        taints=_taints(kubelet),
+        registers=kubelet.register_node,
+        is_schedulable=edged.register_schedulable,
+        has_attach_detach_controller=kubelet.enable_controller_attach_detach,
+        server_address=kubelet.address,
+        server_port=kubelet.read_only_port or None,
+        max_pods=kubelet.max_pods,
+        sync_frequency_s=kubelet.sync_frequency,
+        status_update_s=kubelet.node_status_update_frequency,
+        status_report_s=kubelet.node_status_report_frequency,
+        lease_duration_s=kubelet.node_lease_duration_seconds,
+        cgroup_driver=kubelet.cgroup_driver,
+        cgroup_root=kubelet.cgroup_root,
+        cluster_dns=ClusterDns(kubelet.cluster_dns, kubelet.cluster_domain, kubelet.resolv_conf),
+        reserved=(kubelet.system_reserved, kubelet.kube_reserved),
+        eviction_hard=kubelet.eviction_hard,
+        pressure_transition_s=kubelet.eviction_pressure_transition_period,
+        dead_containers_kept=max(edged.max_per_pod_container_count, 0),
+    )
+
+
+def _taints(kubelet: TailoredKubeletConfig) -> list[dict[str, object]]:
+    return [
+        {"key": taint.key, "effect": taint.effect, **({"value": taint.value} if taint.value else {})}
+        for taint in kubelet.register_with_taints
+    ]
