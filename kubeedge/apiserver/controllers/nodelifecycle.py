@@ -38,8 +38,8 @@ class NodeTimes:
     grace_s: float = 40.0
     startup_grace_s: float = 60.0
     evictions_per_s: float = 0.1
-    evict_when_all_are_down: bool = True
-    """A fleet of one node is down as a whole when that node is; a real control plane then spares all pods."""
+    evict_when_all_are_down: bool = False
+    """Not by default, as in a real control plane: when every node is silent the fault is more likely on this side."""
 
 
 class NodeLifecycle:
