@@ -26,7 +26,9 @@ async def api(tmp_path: Path) -> AsyncIterator[LocalApi]:
 @pytest.fixture
 async def cluster(api: LocalApi) -> AsyncIterator[Cluster]:
     """The API with all controllers; nodes are lost after 0.8 s of silence, orphaned pods go after 0.2 s."""
-    times = NodeTimes(monitor_period_s=0.05, grace_s=0.8, startup_grace_s=5.0, evictions_per_s=100.0, evict_when_all_are_down=True)
+    times = NodeTimes(
+        monitor_period_s=0.05, grace_s=0.8, startup_grace_s=5.0, evictions_per_s=100.0, evict_when_all_are_down=True
+    )
     controllers = Controllers(api, ca_pem=CA, node_times=times, quarantine_s=0.2)
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(controllers.run())
