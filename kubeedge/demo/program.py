@@ -46,6 +46,11 @@ class Program:
         """Tell whether it was started and has not ended."""
         return self._process is not None and self._process.returncode is None
 
+    async def ended(self) -> None:
+        """Wait for its end."""
+        if self._process is not None:
+            await self._process.wait()
+
     def check_running(self) -> None:
         """Raise ProgramError when it ended though nobody stopped it."""
         if self._is_wanted and not self.is_running():
