@@ -19,7 +19,7 @@ from kubeedge.apiserver.kinds.spec import KindSpec
 from kubeedge.apiserver.reading import resource_of
 from kubeedge.apiserver.representation import Answer, document_of
 from kubeedge.apiserver.request import WriteOptions
-from kubeedge.apiserver.schema.reader import TypeMismatchError
+from kubeedge.apiserver.schema.reader import TypeMismatchError, conversion_words
 from kubeedge.apiserver.status import Cause
 from kubeedge.apiserver.storage import Storage, Stored, Transaction
 from kubeedge.kube.api import JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH, ApiError, Kind
@@ -183,10 +183,13 @@ class Writer:
             try:
                 document, unknown = spec.decode(document)
             except TypeMismatchError as error:
-                raise _invalid_patch(patched, str(error)) from None
+                if media_type(sent.content_type) == STRATEGIC_MERGE_PATCH:
+                    shown = gojson.printed(orjson.loads(sent.body))
+                    raise _invalid_patch(shown, conversion_words(error)) from None
+                raise _invalid_patch(_shown(patched), str(error)) from None
             problems = [f"unknown field {gojson.quoted(path)}" for path in unknown]
             if problems and options.field_validation == "Strict":
-                raise _invalid_patch(patched, "strict decoding error: " + ", ".join(problems))
+                raise _invalid_patch(_shown(patched), "strict decoding error: " + ", ".join(problems))
             if options.field_validation == "Warn":
                 warnings.extend(problems)
             spec.default(document)
@@ -353,8 +356,11 @@ def _check_precondition(spec: KindSpec, current: Stored, metadata: Document) -> 
         raise status.conflict(spec.kind, name)
 
 
-def _invalid_patch(patched: Document, why: str) -> ApiError:
-    shown = orjson.dumps(dict(sorted(patched.items()))).decode()
+def _shown(patched: Document) -> str:
+    return orjson.dumps(dict(sorted(patched.items()))).decode()
+
+
+def _invalid_patch(shown: str, why: str) -> ApiError:
     cause = Cause("FieldValueInvalid", f"Invalid value: {gojson.quoted(shown)}: {why}", "patch")
     error = status.invalid(Kind("", "", "", "", False), "", [cause])
     body = orjson.loads(error.status)

@@ -8,7 +8,7 @@ import pytest
 
 from kubeedge.apiserver.kinds.table import builtin
 from kubeedge.apiserver.schema import types
-from kubeedge.apiserver.schema.reader import TypeMismatchError, reader, unknown_fields
+from kubeedge.apiserver.schema.reader import TypeMismatchError, conversion_words, reader, unknown_fields
 
 
 def test_every_type_that_is_named_exists_and_can_be_read() -> None:
@@ -111,6 +111,24 @@ def test_a_wrong_type_is_refused_in_the_servers_words(value: Any, words: str) ->
     with pytest.raises(TypeMismatchError) as error:
         reader("*core.v1.Pod")(value)
     assert str(error.value).removeprefix("json: cannot unmarshal ") == words
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({"spec": {"containers": "c"}}, "cannot restore slice from string"),
+        ({"spec": {"nodeSelector": []}}, "cannot restore map from slice"),
+        ({"spec": {"affinity": True}}, "cannot restore struct from: bool"),
+        ({"spec": {"priority": "x"}}, "unrecognized type: int32"),
+        ({"spec": {"priority": 1.5}}, "cannot convert float64 to int32"),
+        ({"spec": {"nodeName": 5}}, "cannot convert int64 to string"),
+        ({"spec": {"hostNetwork": 1}}, "unrecognized type: bool"),
+    ],
+)
+def test_in_a_strategic_patch_the_words_are_others(value: Any, words: str) -> None:
+    with pytest.raises(TypeMismatchError) as error:
+        reader("*core.v1.Pod")(value)
+    assert conversion_words(error.value) == words
 
 
 def test_bytes_must_be_base64() -> None:

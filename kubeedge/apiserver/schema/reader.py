@@ -25,6 +25,7 @@ class TypeMismatchError(Exception):
     """A value that doesn't fit its type; str() is what a real server says."""
 
     def __init__(self, problem: str, expected: str = "") -> None:
+        """problem is the whole message, or, with the Go type expected, what stood there: `string`, `number 1.5`."""
         super().__init__(problem)
         self.problem = problem
         self.expected = expected
@@ -36,6 +37,26 @@ class TypeMismatchError(Exception):
             return self.problem
         where = f"struct field {self.struct}.{'.'.join(self.path)}" if self.path else "value"
         return f"json: cannot unmarshal {self.problem} into Go {where} of type {self.expected}"
+
+
+_GO_KINDS = {"array": "slice", "object": "map", "bool": "bool", "string": "string"}
+
+
+def conversion_words(error: TypeMismatchError) -> str:
+    """What a real server says of the same mistake in a strategic merge patch, which it reads by another way."""
+    found, expected = error.problem, error.expected
+    if not expected:
+        return str(error)
+    kind = _GO_KINDS.get(found, "float64" if "." in found else "int64")
+    if expected.startswith("[]") and expected != "[]uint8":
+        return f"cannot restore slice from {kind}"
+    if expected.startswith("map["):
+        return f"cannot restore map from {kind}"
+    if "." in expected:
+        return f"cannot restore struct from: {kind}"
+    if kind in ("int64", "float64") and expected not in ("bool", "string" if kind == "float64" else ""):
+        return f"cannot convert {kind} to {expected}"
+    return f"unrecognized type: {expected}"
 
 
 def describe(value: Any) -> str:
