@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 COMMAND_TIMEOUT_S = 30
+EDITOR = "sed -i s/OLD/NEW/"
+"""What `kubectl edit` opens: changes the word OLD."""
 
 
 class Result(NamedTuple):
@@ -42,6 +44,7 @@ class Kubectl:
             "KUBECONFIG": str(self._kubeconfig),
             "KUBECACHEDIR": str(self._kubeconfig.parent / "kubecache"),
             "KUBECTL_KUBERC": "false",
+            "KUBE_EDITOR": EDITOR,
         }
         pipe = asyncio.subprocess.PIPE
         return await asyncio.create_subprocess_exec(

@@ -35,8 +35,10 @@ async def test_config_maps_from_creation_to_deletion(kubectl: Kubectl) -> None:
     assert await kubectl.ok("patch", "configmap", "c", "-p", '{"data":{"k":"w"}}') == "configmap/c patched\n"
     shown = orjson.loads(await kubectl.ok("get", "configmap", "c", "-o", "json"))
     assert shown["data"] == {"k": "w"} and shown["metadata"]["labels"] == {"a": "1"}
+    await kubectl.ok("patch", "configmap", "c", "-p", '{"data":{"k":"OLD"}}')
+    assert await kubectl.ok("edit", "configmap", "c") == "configmap/c edited\n"
     assert columns(await kubectl.ok("get", "cm", "-l", "a=1"))[1][:2] == ["c", "1"]
-    assert "k:\n----\nw" in await kubectl.ok("describe", "configmap", "c")
+    assert "k:\n----\nNEW" in await kubectl.ok("describe", "configmap", "c")
     assert "deleted" in await kubectl.ok("delete", "configmap", "c")
     assert (await kubectl("get", "configmap", "c")).err == ('Error from server (NotFound): configmaps "c" not found\n')
 
