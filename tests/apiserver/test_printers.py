@@ -157,6 +157,9 @@ def test_cells_of_a_job(spec: Object, status: Object, cells: dict[str, Any]) -> 
 
 
 def test_events_look_the_same_under_both_names() -> None:
-    core = {"involvedObject": {"kind": "Pod", "name": "p"}, "message": "m", "source": {"component": "c"}}
-    new = {"regarding": {"kind": "Pod", "name": "p"}, "note": "m", "deprecatedSource": {"component": "c"}}
+    about, times = {"kind": "Pod", "name": "p", "fieldPath": "f"}, ("FirstTimestamp", "LastTimestamp")
+    core = {"involvedObject": about, "message": "m", "source": {"component": "c"}, "count": 3}
+    new = {"regarding": about, "note": "m", "deprecatedSource": {"component": "c"}, "deprecatedCount": 3}
+    core |= {time[0].lower() + time[1:]: AN_HOUR_AGO for time in times}
+    new |= {f"deprecated{time}": AN_HOUR_AGO for time in times}
     assert row("", "v1", "events", core) == row("events.k8s.io", "v1", "events", new)

@@ -172,32 +172,35 @@ def _slice_endpoints(piece: Object, now_s: float) -> str:
     return _some(addresses, 3, _UNSET)
 
 
-def _event_time(event: Object, field: str, now_s: float) -> str:
-    return age(event.get(field) or event.get("eventTime"), now_s)
+# Cells of events read fields under both names that they have, in core and in events.k8s.io.
+
+
+def _first_seen(event: Object, now_s: float) -> str:
+    first = event.get("firstTimestamp") or event.get("deprecatedFirstTimestamp")
+    return age(first or event.get("eventTime"), now_s)
 
 
 def _last_seen(event: Object, now_s: float) -> str:
     if series := event.get("series"):
         return age(series.get("lastObservedTime"), now_s)
-    if event.get("lastTimestamp"):
-        return age(event["lastTimestamp"], now_s)
-    return _event_time(event, "firstTimestamp", now_s)
-
-
-def _first_seen(event: Object, now_s: float) -> str:
-    return _event_time(event, "firstTimestamp", now_s)
+    last = event.get("lastTimestamp") or event.get("deprecatedLastTimestamp")
+    return age(last, now_s) if last else _first_seen(event, now_s)
 
 
 def _event_count(event: Object, now_s: float) -> int:
     if series := event.get("series"):
         return int(series.get("count", 0))
-    return int(event.get("count") or 1)
+    return int(event.get("count") or event.get("deprecatedCount") or 1)
 
 
 def _event_object(event: Object, now_s: float) -> str:
     about = event.get("involvedObject") or event.get("regarding") or {}
     kind, name = about.get("kind", "").lower(), about.get("name")
     return f"{kind}/{name}" if name else kind
+
+
+def _event_part(event: Object, now_s: float) -> str:
+    return str((event.get("involvedObject") or event.get("regarding") or {}).get("fieldPath", ""))
 
 
 def _event_source(event: Object, now_s: float) -> str:
@@ -484,7 +487,7 @@ _TABLES: dict[str, tuple[_Printed, ...]] = {
         _Printed("Type", "type", says="Normal or Warning."),
         _Printed("Reason", "reason", says="What happened, in one word."),
         _Printed("Object", _event_object, says="What the event is about."),
-        _wide("Subobject", "involvedObject.fieldPath", says="The part of the object that is meant."),
+        _wide("Subobject", _event_part, says="The part of the object that is meant."),
         _wide("Source", _event_source, says="Who reports it."),
         _Printed("Message", _event_field("message", "note"), says="What happened."),
         _wide("First Seen", _first_seen, says="Time since it happened first."),

@@ -83,6 +83,13 @@ _GO_SCALARS = {
     "v1.ResourceList": "{}quantity",
     "corev1.ResourceList": "{}quantity",
 }
+_GROUPS = {
+    "admissionregistration": "admissionregistration.k8s.io",
+    "apiregistration": "apiregistration.k8s.io",
+    "flowcontrol": "flowcontrol.apiserver.k8s.io",
+    "node": "node.k8s.io",
+    "resource": "resource.k8s.io",
+}
 _GO_PACKAGES = {"metav1": "meta.v1", "v1": "core.v1", "corev1": "core.v1"}
 
 _STRUCT = re.compile(r"^type (\w+) struct \{\n(.*?)^\}", re.MULTILINE | re.DOTALL)
@@ -227,6 +234,12 @@ def from_go(name: str, structs: dict[str, dict[str, GoField]], entries: dict[str
             from_go(element, structs, entries)
 
 
+def _served(name: str) -> list[str]:
+    """[group, version, kind] of a type that stands in no OpenAPI document."""
+    package, version, kind = name.split(".")
+    return [_GROUPS.get(package, package), version, kind]
+
+
 def generate(schemas: dict[str, Any], structs: dict[str, dict[str, GoField]]) -> str:
     """The text of types.json."""
     entries: dict[str, dict[str, Any]] = {}
@@ -258,8 +271,9 @@ def generate(schemas: dict[str, Any], structs: dict[str, dict[str, GoField]]) ->
                 from_go(f"{package}.{kind}", structs, entries)
                 typed = entries[f"{package}.{kind}"]["fields"]
                 typed |= {"apiVersion": "string", "kind": "string"}
+                entries[f"{package}.{kind}"]["gvk"] = [_served(f"{package}.{kind}")]
     for name in _OPEN:
-        entries.setdefault(name, {"fields": _OPEN_FIELDS})
+        entries.setdefault(name, {"gvk": [_served(name)], "fields": _OPEN_FIELDS})
     lines = [f"{orjson.dumps(name).decode()}:{orjson.dumps(entries[name]).decode()}" for name in sorted(entries)]
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
