@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import hashlib
 import hmac
 import json
@@ -20,6 +21,16 @@ CA, KEY = b"the CA's DER", b"the key's DER"
 
 def b64(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def decoded(text: str) -> list[bytes | str]:
+    parts: list[bytes | str] = []
+    for part in text.split("."):
+        try:
+            parts.append(base64.urlsafe_b64decode(part + "=="))
+        except binascii.Error:
+            parts.append(part)
+    return parts
 
 
 def jwt(header: dict[str, Any], claims: Any, key: bytes = KEY, digest: str = "sha256") -> str:
@@ -100,11 +111,8 @@ def test_changed_token_is_refused(data: st.DataObject) -> None:
     place = data.draw(st.integers(0, len(bearer) - 1))
     letter = data.draw(st.sampled_from("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."))
     changed = bearer[:place] + letter + bearer[place + 1 :]
-    # The last letter of a part carries bits that stand for nothing.
-    same = [base64.urlsafe_b64decode(p + "==") for p in changed.split(".")] == [
-        base64.urlsafe_b64decode(p + "==") for p in bearer.split(".")
-    ]
-    if not same:
+    # The last letter of a part carries bits that stand for nothing: such a change may leave the token what it was.
+    if decoded(changed) != decoded(bearer):
         with pytest.raises(TokenError):
             token.verify(changed, KEY, now=1_000)
 

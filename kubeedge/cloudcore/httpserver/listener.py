@@ -49,8 +49,10 @@ class _Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        # What arrives with the end of a body is not counted: only whole pieces of a head that goes on and on.
+        goes_on = self._in_head
         super().data_received(data)
-        if self._in_head:
+        if goes_on and self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._give_up()
@@ -67,10 +69,6 @@ class _Protocol(HttpToolsProtocol):
             self._watchdog.cancel()
             self._watchdog = None
         super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        super().on_message_complete()
-        self._in_head = True
 
     def send_400_response(self, msg: str) -> None:
         _refused.inc()
