@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 
 import apsw
+import msgspec
 
 from kubeedge.bus import Bus, UnknownModuleError
 from kubeedge.edgecore.metamanager import keys, rows, tokens
 from kubeedge.edgecore.metamanager.content import failure, identify, object_in, with_kind
 from kubeedge.message import Message, content_bytes, error_to, new_message, response_to
-from kubeedge.store.database import Database, Work
+from kubeedge.store.database import Database, StoreError, Work
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +27,27 @@ class Cloud:
         self._bus = bus
         self._database = database
         self._timeout_s = timeout_s
+        self._askers: dict[str, list[Message]] = {}
+
+    async def ask_for_object(self, request: Message) -> None:
+        """Put a query for one object to the cloud; who asks for the same meanwhile gets the same answer.
+
+        A Go cloud queues its answers by the uid of the object: of two answers on their way it would send the later one
+        alone, and the first asker would wait for nothing (spec 01 §6.1). Raises what ask raises.
+        """
+        askers = self._askers.get(request.resource)
+        if askers is not None:
+            askers.append(request)
+            return
+        self._askers[request.resource] = askers = []
+        try:
+            await self.ask(request)
+        except (StoreError, msgspec.DecodeError) as error:
+            for asker in askers:
+                self._bus.resolve(error_to(asker, str(error), source="metamanager", group=asker.group))
+            raise
+        finally:
+            del self._askers[request.resource]
 
     async def ask(self, request: Message, *, token_request: str = "", keep_failure: bool = False) -> bool:
         """Put a request of edged to the cloud and answer it; return whether the asker has got its answer.
@@ -40,7 +62,8 @@ class Cloud:
         except (TimeoutError, UnknownModuleError):
             log.warning("cloud did not answer operation=%s resource=%s", request.operation, request.resource)
             if not keep_failure:
-                self._bus.resolve(self._silence(request))
+                for asker in self._all_askers(request):
+                    self._bus.resolve(self._silence(asker))
             return not keep_failure
         answer = content_bytes(response)
         found = object_in(answer) if response.operation != "error" else None
@@ -50,9 +73,13 @@ class Cloud:
                 await self._database.write(work)
         failed = found is None and response.content != b'"OK"'
         if not (failed and keep_failure):
-            self._bus.resolve(_readdressed(response, request.id))
+            for asker in self._all_askers(request):
+                self._bus.resolve(_readdressed(response, asker.id))
         self._acknowledge(response)
         return not (failed and keep_failure)
+
+    def _all_askers(self, request: Message) -> list[Message]:
+        return [request, *(self._askers.get(request.resource, ()) if request.operation == "query" else ())]
 
     async def keep_late(self, response: Message) -> None:
         """Keep an answer that came after its asker had gone, so that the cloud stops repeating it.

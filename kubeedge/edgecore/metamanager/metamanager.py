@@ -228,7 +228,7 @@ class MetaManager:
         if type_ == keys.TOKEN and name:
             self._spawn(message, self._token(message))
         elif type_ in CLOUD_FIRST and self._connected():
-            self._spawn(message, self._cloud.ask(message))
+            self._spawn(message, self._cloud.ask_for_object(message))
         else:
             where, value = ("key", message.resource) if name else ("type", type_)
             found = self._database.read(f"SELECT value FROM meta WHERE {where} = ? ORDER BY key", (value,))
@@ -236,7 +236,7 @@ class MetaManager:
             if values or not name or type_ not in STORED_FIRST | CLOUD_FIRST:
                 self._answer(message, rows_content(values))
             elif self._connected():
-                self._spawn(message, self._cloud.ask(message))
+                self._spawn(message, self._cloud.ask_for_object(message))
             else:
                 self._answer(message, _unavailable(type_, message.resource))
 

@@ -35,6 +35,14 @@ async def test_object_that_is_not_stored_comes_from_the_cloud_and_is_kept(edge: 
     assert (ack.parent_id, ack.content, ack.source) == (answer.id, b'"OK"', "edgecontroller")
 
 
+async def test_two_who_ask_for_the_same_share_one_question(edge: Edge) -> None:
+    edge.answer = answering(CONFIG_MAP)
+    first, second = await asyncio.gather(edge.ask("query", "a/configmap/c"), edge.ask("query", "a/configmap/c"))
+    assert parsed(first) == parsed(second) == CONFIG_MAP
+    assert first.parent_id != second.parent_id
+    assert [message.operation for message in edge.sent] == ["query", "response"]
+
+
 @pytest.mark.parametrize("type_", ["configmap", "secret"])
 async def test_stored_object_wins_over_the_cloud(edge: Edge, type_: str) -> None:
     await edge.push("update", f"a/{type_}/c", CONFIG_MAP)
