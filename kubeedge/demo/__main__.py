@@ -52,13 +52,12 @@ async def _until_signal(running: Coroutine[None, None, int]) -> int:
 
 async def _run_check(site: Site, keep: bool) -> int:
     started = time.monotonic()
-    passed = False
     try:
         passed = await Check(site, click.echo).run()
-    finally:
         if not passed:
             for program in site.programs:
                 click.echo(f"--- last lines of {program.log_path.name}\n{program.last_words()}", err=True)
+    finally:
         await _clean_up(site, keep)
     click.echo(f"took {time.monotonic() - started:.1f} s", err=True)
     return 0 if passed else 1
