@@ -163,3 +163,27 @@ def test_events_look_the_same_under_both_names() -> None:
     core |= {time[0].lower() + time[1:]: AN_HOUR_AGO for time in times}
     new |= {f"deprecated{time}": AN_HOUR_AGO for time in times}
     assert row("", "v1", "events", core) == row("events.k8s.io", "v1", "events", new)
+
+
+@pytest.mark.parametrize(
+    ("metric", "measured", "shown"),
+    [
+        (("Resource", {"name": "cpu", "target": {"averageUtilization": 50}}), {}, "cpu: <unknown>/50%"),
+        (
+            ("Resource", {"name": "cpu", "target": {"averageUtilization": 50}}),
+            {"resource": {"current": {"averageUtilization": 30}}},
+            "cpu: 30%/50%",
+        ),
+        (("Pods", {"target": {"averageValue": "5"}}), {"pods": {"current": {"averageValue": "3"}}}, "3/5"),
+        (("External", {"target": {"averageValue": "5"}}), {}, "<unknown>/5 (avg)"),
+        (("Object", {"target": {"value": "5"}}), {}, "<unknown>/5"),
+        (("Odd", {}), {}, "<unknown type>"),
+    ],
+)
+def test_an_autoscaler_shows_what_is_measured_and_wanted(metric: Any, measured: Object, shown: str) -> None:
+    kind, target = metric
+    spec = {"metrics": [{"type": kind, kind.lower(): target}]}
+    cells = row(
+        "autoscaling", "v2", "horizontalpodautoscalers", {"spec": spec, "status": {"currentMetrics": [measured]}}
+    )
+    assert cells["Targets"] == shown

@@ -348,9 +348,42 @@ def _ingress_ports(ingress: Object, now_s: float) -> str:
     return "80, 443" if at(ingress, ("spec", "tls")) else "80"
 
 
+_METRIC_PARTS = {
+    "ContainerResource": "containerResource",
+    "External": "external",
+    "Object": "object",
+    "Pods": "pods",
+    "Resource": "resource",
+}
+_SHOWN_METRICS = 2
+
+
+def _metric(spec: Object, measured: Object) -> str:
+    """`cpu: 30%/50%`: what is measured of a metric and what is wanted."""
+    part = _METRIC_PARTS.get(spec.get("type", ""))
+    if part is None:
+        return "<unknown type>"
+    wanted = (spec.get(part) or {}).get("target") or {}
+    current = (measured.get(part) or {}).get("current") or {}
+    of_resource = part in ("containerResource", "resource")
+    head = f"{(spec.get(part) or {}).get('name', '')}: " if of_resource else ""
+    if "averageValue" in wanted:
+        tail = " (avg)" if part in ("external", "object") else ""
+        return f"{head}{current.get('averageValue', _UNKNOWN)}/{wanted['averageValue']}{tail}"
+    if of_resource:
+        used, limit = current.get("averageUtilization"), wanted.get("averageUtilization")
+        return f"{head}{_UNKNOWN if used is None else f'{used}%'}/{'<auto>' if limit is None else f'{limit}%'}"
+    return f"{current.get('value', _UNKNOWN)}/{wanted.get('value', '')}"
+
+
 def _metrics(autoscaler: Object, now_s: float) -> str:
-    metrics = at(autoscaler, ("spec", "metrics")) or ()
-    return _NONE if not metrics else ", ".join(_UNKNOWN for _ in metrics[:2])
+    specs = at(autoscaler, ("spec", "metrics")) or []
+    measured = at(autoscaler, ("status", "currentMetrics")) or []
+    if not specs:
+        return _NONE
+    listed = [_metric(spec, measured[i] if i < len(measured) else {}) for i, spec in enumerate(specs)]
+    shown = ", ".join(listed[:_SHOWN_METRICS])
+    return shown if len(listed) <= _SHOWN_METRICS else f"{shown} + {len(listed) - _SHOWN_METRICS} more..."
 
 
 def _quota(prefix: bool) -> Cell:
