@@ -7,25 +7,30 @@ split join`. A rule that uses anything else is not enforced. An expression becom
 
 from __future__ import annotations
 
-import operator
 import re
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
+from kubeedge.apiserver.cel_values import (
+    FUNCTIONS,
+    METHODS,
+    EvaluationError,
+    Expression,
+    Scope,
+    arithmetic,
+    compare,
+    logic,
+    select,
+)
 from kubeedge.apiserver.schema.structural import Schema
 from kubeedge.apiserver.status import Cause
 
-Scope = dict[str, Any]
-Expression = Callable[[Scope], Any]
+__all__ = ["EvaluationError", "UnreadableError", "check", "compiled"]
 
 
 class UnreadableError(Exception):
     """An expression outside of the supported part of the language."""
-
-
-class EvaluationError(Exception):
-    """An expression that has no value: no such key, wrong types, division by zero."""
 
 
 _TOKEN = re.compile(
@@ -43,126 +48,6 @@ _BINARY: tuple[tuple[str, ...], ...] = (
 )
 _MACROS = ("all", "exists", "exists_one", "filter", "map")
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
-
-
-_ORDERED: dict[str, Callable[[Any, Any], Any]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, bool):
-        return "bool"
-    for kind, name in ((int, "int"), (float, "double"), (str, "string"), (list, "list"), (dict, "map")):
-        if isinstance(value, kind):
-            return name
-    return "null_type"
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _arithmetic(symbol: str, left: Any, right: Any) -> Any:
-    if symbol == "+" and type(left) is type(right) and isinstance(left, (str, list)):
-        return left + right
-    if not (_number(left) and _number(right)):
-        raise EvaluationError(f"no such overload: {_kind(left)} {symbol} {_kind(right)}")
-    if symbol in "/%" and right == 0:
-        raise EvaluationError("division by zero")
-    if symbol == "/" and isinstance(left, int) and isinstance(right, int):
-        return int(left / right)
-    if symbol == "%":
-        return left - right * int(left / right)
-    return {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}[symbol](left, right)
-
-
-def _equal(left: Any, right: Any) -> bool:
-    return bool(left == right) and (isinstance(left, bool) == isinstance(right, bool))
-
-
-def _compare(symbol: str, left: Any, right: Any) -> bool:
-    if symbol == "==":
-        return _equal(left, right)
-    if symbol == "!=":
-        return not _equal(left, right)
-    if symbol == "in":
-        if not isinstance(right, (list, dict)):
-            raise EvaluationError("no such overload: in")
-        return any(_equal(left, item) for item in right)
-    if not ((_number(left) and _number(right)) or (isinstance(left, str) and isinstance(right, str))):
-        raise EvaluationError(f"no such overload: {_kind(left)} {symbol} {_kind(right)}")
-    ordered: Callable[[Any, Any], Any] = _ORDERED[symbol]
-    return bool(ordered(left, right))
-
-
-def _logic(left: Expression, right: Expression, deciding: bool) -> Expression:
-    """`&&` and `||`: a side that decides alone makes an error of the other side disappear."""
-
-    def evaluate(scope: Scope) -> bool:
-        failure: EvaluationError | None = None
-        for side in (left, right):
-            try:
-                if side(scope) is deciding:
-                    return bool(deciding)
-            except EvaluationError as error:
-                failure = error
-        if failure is not None:
-            raise failure
-        return not deciding
-
-    return evaluate
-
-
-def _select(value: Any, key: Any) -> Any:
-    if isinstance(value, dict) and key in value:
-        return value[key]
-    if isinstance(value, list) and isinstance(key, int) and 0 <= key < len(value):
-        return value[key]
-    raise EvaluationError(f"no such key: {key}")
-
-
-def _size(value: Any) -> int:
-    if not isinstance(value, (str, list, dict)):
-        raise EvaluationError("no such overload: size")
-    return len(value)
-
-
-def _text(value: Any) -> str:
-    return ("true" if value else "false") if isinstance(value, bool) else str(value)
-
-
-def _whole(value: Any) -> int:
-    try:
-        return int(value)
-    except (TypeError, ValueError):
-        raise EvaluationError(f"cannot convert {value!r} to int") from None
-
-
-_FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "size": _size,
-    "int": _whole,
-    "uint": _whole,
-    "double": float,
-    "string": _text,
-    "type": _kind,
-    "duration": str,
-}
-_METHODS: dict[str, Callable[..., Any]] = {
-    "size": _size,
-    "startsWith": str.startswith,
-    "endsWith": str.endswith,
-    "contains": str.__contains__,
-    "matches": lambda value, pattern: re.search(pattern, value) is not None,
-    "lowerAscii": str.lower,
-    "upperAscii": str.upper,
-    "trim": str.strip,
-    "split": str.split,
-    "join": lambda values, separator="": separator.join(values),
-}
 
 
 class _Parser:
@@ -226,10 +111,10 @@ class _Parser:
     @staticmethod
     def _combine(symbol: str, left: Expression, right: Expression) -> Expression:
         if symbol in ("||", "&&"):
-            return _logic(left, right, symbol == "||")
+            return logic(left, right, symbol == "||")
         if symbol in _BINARY[2]:
-            return lambda scope: _compare(symbol, left(scope), right(scope))
-        return lambda scope: _arithmetic(symbol, left(scope), right(scope))
+            return lambda scope: compare(symbol, left(scope), right(scope))
+        return lambda scope: arithmetic(symbol, left(scope), right(scope))
 
     def _unary(self) -> Expression:
         if self._accept("!"):
@@ -237,7 +122,7 @@ class _Parser:
             return lambda scope: operand(scope) is not True
         if self._accept("-"):
             operand = self._unary()
-            return lambda scope: _arithmetic("-", 0, operand(scope))
+            return lambda scope: arithmetic("-", 0, operand(scope))
         return self._postfix(self._primary())
 
     def _postfix(self, value: Expression) -> Expression:
@@ -268,7 +153,7 @@ class _Parser:
             self._expect(",")
             parts = self._arguments(")")
             return _macro(name, value, variable, parts)
-        function = _METHODS.get(name)
+        function = METHODS.get(name)
         if function is None:
             raise UnreadableError(name)
         arguments = self._arguments(")")
@@ -311,12 +196,12 @@ class _Parser:
             constant = {"true": True, "false": False, "null": None}[name]
             return lambda scope: constant
         if not self._accept("("):
-            return lambda scope: _select(scope, name)
+            return lambda scope: select(scope, name)
         if name == "has":
             value = self._ternary()
             self._expect(")")
             return lambda scope: _present(value, scope)
-        function = _FUNCTIONS.get(name)
+        function = FUNCTIONS.get(name)
         if function is None:
             raise UnreadableError(name)
         return _call(function, self._arguments(")"))
@@ -335,11 +220,11 @@ def _field(value: Expression, name: str) -> Expression:
     key = (
         key.replace("__dot__", ".").replace("__dash__", "-").replace("__slash__", "/").replace("__underscores__", "__")
     )
-    return lambda scope: _select(value(scope), key)
+    return lambda scope: select(value(scope), key)
 
 
 def _index(value: Expression, key: Expression) -> Expression:
-    return lambda scope: _select(value(scope), key(scope))
+    return lambda scope: select(value(scope), key(scope))
 
 
 def _call(function: Callable[..., Any], arguments: list[Expression]) -> Expression:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from kubeedge.apiserver import names
 from kubeedge.apiserver.causes import IMMUTABLE, invalid
-from kubeedge.apiserver.kinds import definitions, metadata, pods, resources, services, walk, workloads
+from kubeedge.apiserver.kinds import definitions, metadata, pod_life, resources, services, walk, workloads
 from kubeedge.apiserver.kinds.fields import at
 from kubeedge.apiserver.kinds.spec import Object
 from kubeedge.apiserver.names import Check
@@ -113,8 +113,8 @@ RULES: dict[str, Rule] = {
     "PersistentVolumeClaim": Rule(create=(_claim_phase,), checks=(resources.claim_update,)),
     "Pod": Rule(
         counts=True,
-        create=(pods.prepare_create,),
-        checks=(pods.validate_update,),
+        create=(pod_life.prepare_create,),
+        checks=(pod_life.validate_update,),
         status_keeps=("ownerReferences", "deletionTimestamp"),
     ),
     "PodDisruptionBudget": Rule(counts=True, unconditional=False),
