@@ -16,6 +16,7 @@ from kubeedge.apiserver.request import ListOptions
 from kubeedge.apiserver.storage import Change, Storage, Stored, Transaction
 from kubeedge.apiserver.writing import timestamp
 from kubeedge.kube.api import ApiError
+from kubeedge.store.database import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,12 @@ class Definitions:
         definition = stored.document()
         self._withdraw(stored.name)
         if _is_true(definition, "Established"):
-            self._serve(stored.name, definition)
+            try:
+                self._serve(stored.name, definition)
+            except Exception:
+                # A schema that got past validation and cannot be worked with: all other kinds are served.
+                _failures.inc()
+                log.exception("definition cannot be served name=%s", stored.name)
         self._enqueue(stored.name)
 
     def _serve(self, name: str, definition: Document) -> None:
@@ -89,10 +95,14 @@ class Definitions:
                     name = self._queue.popleft()
                     try:
                         is_settled = await self._settle(name)
-                    except ApiError as error:
+                    except (ApiError, StoreError) as error:
                         _failures.inc()
                         log.error("definition not settled name=%s reason=%s", name, error)
                         is_settled = False
+                    except Exception:
+                        _failures.inc()
+                        log.exception("definition cannot be settled name=%s", name)
+                        is_settled = True
                     if not is_settled:
                         loop.call_later(_CLEANUP_INTERVAL_S, self._enqueue, name)
         finally:

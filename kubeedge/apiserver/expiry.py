@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from typing import NamedTuple
 
 from kubeedge.apiserver.storage import Change, Storage, Transaction
+from kubeedge.store.database import StoreError
+
+log = logging.getLogger(__name__)
 
 EVENT_TTL_S = 3600
 _CHECK_INTERVAL_S = 60
@@ -60,4 +64,8 @@ class EventExpiry:
                 if stored is not None and stored.rv == written.rv:
                     transaction.delete(_RESOURCE, stored.document())
 
-        await self._storage.write(work)
+        try:
+            await self._storage.write(work)
+        except StoreError as error:
+            log.error("events not expired reason=%s", error)
+            self._written.extendleft(reversed(due))

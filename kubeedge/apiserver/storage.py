@@ -60,6 +60,7 @@ _DELETE = "DELETE FROM revision WHERE rv = ?"
 _COMPACTED = "INSERT INTO compacted VALUES (?, ?) ON CONFLICT DO UPDATE SET rv = excluded.rv"
 
 _writes = metrics.Counter("kubeedge_apiserver_writes_total", "Objects written, by what happened", ("type",))
+_watcher_errors = metrics.Counter("kubeedge_apiserver_watcher_failures_total", "Watchers that failed and were dropped")
 _batches = metrics.Counter("kubeedge_apiserver_commits_total", "Transactions of the database")
 _objects = metrics.Gauge("kubeedge_apiserver_objects", "Objects stored", ("resource",))
 
@@ -536,8 +537,14 @@ class Storage:
             collection.remember(change)
             self.revision = change.object.rv
             _writes.inc(change.type)
-            for watcher in collection.watchers:
-                watcher.offer(change)
+            for watcher in tuple(collection.watchers):
+                try:
+                    watcher.offer(change)
+                except Exception:
+                    # One client's selector must not end the API for all.
+                    _watcher_errors.inc()
+                    log.exception("watcher failed resource=%s name=%s", change.resource, change.object.key)
+                    collection.watchers.pop(watcher, None)
             if len(collection.changes) > MAX_HISTORY_CHANGES or collection.history_bytes > MAX_HISTORY_BYTES:
                 self._forget(change.resource, collection, len(collection.changes) // 4 + 1)
         if self._advanced is not None:

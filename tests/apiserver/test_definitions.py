@@ -7,8 +7,10 @@ from typing import Any
 import orjson
 import pytest
 
+from kubeedge.apiserver import definitions
 from kubeedge.apiserver.app import ApiServer, running
 from kubeedge.apiserver.local import LocalApi
+from kubeedge.apiserver.storage import Transaction
 from kubeedge.kube.api import MERGE_PATCH, ApiError, ApiUnavailableError, Kind
 from kubeedge.kube.kinds import CUSTOM_RESOURCE_DEFINITION
 from tests.apiserver.waiting import until
@@ -138,3 +140,18 @@ async def test_kinds_are_served_again_after_a_restart(tmp_path: Path) -> None:
         await server.api.create(GADGET, "default", b'{"metadata":{"name":"g"},"spec":{}}')
     async with running(ApiServer(tmp_path, with_controllers=False)) as server:
         assert orjson.loads(await server.api.get(GADGET, "default", "g"))["spec"] == {"size": 1}
+
+
+async def test_definition_that_cannot_be_worked_with_disturbs_no_other(tmp_path: Path) -> None:
+    def broken(transaction: Transaction) -> None:
+        metadata = {"name": "broken.example.com", "uid": "u"}
+        conditions = [{"type": "Established", "status": "True"}]
+        document = {"metadata": metadata, "spec": {"group": "example.com"}, "status": {"conditions": conditions}}
+        transaction.put(definitions.RESOURCE, document)
+
+    async with running(ApiServer(tmp_path, with_controllers=False)) as server:
+        await server.storage.write(broken)
+        await define(server.api)
+    # Nor does it keep the server from starting.
+    async with running(ApiServer(tmp_path, with_controllers=False)) as server:
+        assert (await server.api.list(GADGET, "default")).items == []

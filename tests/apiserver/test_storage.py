@@ -85,6 +85,21 @@ async def test_watchers_hear_of_durable_writes_only_and_in_order(tmp_path: Path)
         assert [change.type for change in listener.heard] == ["ADDED"] * 50 + ["DELETED"]
 
 
+async def test_watcher_that_fails_is_dropped_and_nobody_else_notices(tmp_path: Path) -> None:
+    class Failing:
+        def offer(self, change: Change) -> None:
+            raise KeyError(change.object.name)
+
+    async with opened(tmp_path) as storage:
+        listener = Listener(storage)
+        storage.subscribe(RESOURCE, Failing())
+        storage.subscribe(RESOURCE, listener)
+        await put(storage, "a")
+        await put(storage, "b")
+        assert [change.object.name for change in listener.heard] == ["a", "b"]
+        assert len(storage._collection(RESOURCE).watchers) == 1
+
+
 async def test_concurrent_changes_of_one_object_all_count(tmp_path: Path) -> None:
     async with opened(tmp_path) as storage:
         await put(storage, "counter", "0")
