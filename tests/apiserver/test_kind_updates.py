@@ -129,6 +129,15 @@ def test_other_parts_of_a_pod_may_not_change(change: Object, words: str) -> None
     assert any(refusal.startswith(words) for refusal in refusals(PODS, changed(old, spec=change), old))
 
 
+def test_the_refusal_of_a_change_shows_the_change() -> None:
+    old = pod()
+    new = changed(old)
+    new["spec"]["containers"][0]["command"] = ["x"]
+    refusal = refusals(PODS, new, old)[0]
+    assert "@@ -1,6 +1,9 @@" in refusal
+    assert '\n+   "command": [\n+    "x"\n+   ],\n' in refusal
+
+
 def test_the_selector_of_a_workload_never_changes() -> None:
     old = deployment()
     new = changed(old, spec={"selector": {"matchLabels": {"app": "y"}}})

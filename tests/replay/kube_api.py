@@ -35,6 +35,8 @@ _PEM = re.compile(r"-----BEGIN CERTIFICATE-----[\w+/=\s]+-----END CERTIFICATE---
 _TOKEN = re.compile(r"eyJ[\w-]+\.eyJ[\w-]+\.[\w-]+|<jwt>")
 _FINGERPRINT = re.compile(r"X509SHA256=[0-9a-f]{64}")
 _VERSIONS = re.compile(r"(in record \(|current: |too old resource version: \d+ \()\d+")
+# The difference that ends the refusal of a pod's change is one of Go structs there, of JSON here.
+_DIFFERENCE = re.compile(r"\n@@ .*", re.DOTALL)
 # A request's object in the message of a refused patch: the order of its metadata is the server's own.
 _PATCHED = re.compile(r'Invalid value: "\{.*\}": ')
 # Different in every run; the replay only has to have them where the recording has them.
@@ -217,6 +219,7 @@ def masked(text: str) -> str:
         (_TOKEN, "TOKEN"),
         (_FINGERPRINT, "FINGERPRINT"),
         (_VERSIONS, r"\1N"),
+        (_DIFFERENCE, "DIFFERENCE"),
         (_PATCHED, "Invalid value: OBJECT: "),
     ):
         text = pattern.sub(mask, text)

@@ -28,7 +28,6 @@ LEFT_OUT = {
     "auth: anonymous version": "the recorded build has placeholders; a real version is told",
     "discovery: get /": "lists the checks of the recorded server's own parts",
     "discovery: get /openapi/v3": "only group versions have documents, and the hashes are of our contents",
-    "pods: change command": "ends with a difference of Go structs that only Kubernetes itself can print",
     "workloads: new template": "status as the deployment controller had it at that moment",
     "workloads: table events": "which three events come first depends on the names of pods",
     "objects: list as table, full objects": "counts an object that was taken out of the recording",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from difflib import unified_diff
+
 from kubeedge.apiserver import quantity
 from kubeedge.apiserver.causes import forbidden, invalid, required
 from kubeedge.apiserver.kinds.spec import Object
@@ -45,10 +48,7 @@ def _same_but_image(new: list[Object], old: list[Object]) -> list[Object]:
 
 
 def validate_update(new: Object, old: Object) -> list[Cause]:
-    """What of a pod's spec must not change once it exists.
-
-    The real server adds a difference of its internal structs to the refusal, which nobody else can print.
-    """
+    """What of a pod's spec must not change once it exists."""
     spec, before, found = new["spec"], old["spec"], list[Cause]()
     if spec == before:
         return found
@@ -93,8 +93,16 @@ def validate_update(new: Object, old: Object) -> list[Cause]:
         compared.pop(key, None)
     if fixed != compared:
         fields = ",".join(_UPDATABLE)
-        found.append(forbidden("spec", f"pod updates may not change fields other than {fields}\n"))
+        difference = _difference(compared, fixed)
+        found.append(forbidden("spec", f"pod updates may not change fields other than {fields}\n{difference}\n"))
     return found
+
+
+def _difference(before: Object, after: Object) -> str:
+    """What changed, line by line. A real server compares its internal structs, we what the client knows."""
+    old, new = (json.dumps(spec, indent=1, sort_keys=True).split("\n") for spec in (before, after))
+    _, _, *changes = unified_diff(old, new, lineterm="")
+    return "\n".join(changes)
 
 
 def _is_kept(toleration: Object, tolerations: list[Object]) -> bool:
