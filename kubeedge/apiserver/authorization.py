@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 
 from kubeedge.apiserver import status
 from kubeedge.apiserver.authentication import AUTHENTICATED, User
-from kubeedge.apiserver.storage import Storage, Stored
+from kubeedge.apiserver.revision import Stored
+from kubeedge.apiserver.storage import Storage
 from kubeedge.kube.api import ApiError, Kind
 
 

@@ -13,7 +13,8 @@ from kubeedge.apiserver import crd
 from kubeedge.apiserver.deleting import CRD_CLEANUP, DeleteOptions, Deleter
 from kubeedge.apiserver.kinds.registry import Registry
 from kubeedge.apiserver.request import ListOptions
-from kubeedge.apiserver.storage import Change, Storage, Stored, Transaction
+from kubeedge.apiserver.revision import Change, Stored
+from kubeedge.apiserver.storage import Storage, Transaction
 from kubeedge.apiserver.writing import timestamp
 from kubeedge.kube.api import ApiError
 from kubeedge.store.database import StoreError

@@ -14,8 +14,9 @@ from kubeedge.apiserver.kinds.spec import KindSpec
 from kubeedge.apiserver.reading import Reader, resource_of
 from kubeedge.apiserver.representation import Answer, Page
 from kubeedge.apiserver.request import ListOptions, Query, dry_run_asked
+from kubeedge.apiserver.revision import Stored
 from kubeedge.apiserver.status import Cause
-from kubeedge.apiserver.storage import Storage, Stored, Transaction
+from kubeedge.apiserver.storage import Storage, Transaction
 from kubeedge.apiserver.writing import Sent, timestamp
 from kubeedge.kube.api import ApiError
 

@@ -7,7 +7,8 @@ import logging
 from collections import deque
 from typing import NamedTuple
 
-from kubeedge.apiserver.storage import Change, Storage, Transaction
+from kubeedge.apiserver.revision import Change
+from kubeedge.apiserver.storage import Storage, Transaction
 from kubeedge.store.database import StoreError
 
 log = logging.getLogger(__name__)

@@ -10,10 +10,12 @@ from typing import Any
 import orjson
 
 from kubeedge.apiserver import gojson, selectors, status
+from kubeedge.apiserver.collection import CompactedError, Snapshot
 from kubeedge.apiserver.kinds.spec import KindSpec
 from kubeedge.apiserver.representation import Answer, Page
 from kubeedge.apiserver.request import ListOptions, check_list_options
-from kubeedge.apiserver.storage import CompactedError, Snapshot, Storage, Stored
+from kubeedge.apiserver.revision import Stored
+from kubeedge.apiserver.storage import Storage
 from kubeedge.apiserver.watch import Selection, Watch
 from kubeedge.kube.api import ApiError
 

@@ -12,7 +12,7 @@ import orjson
 from kubeedge.apiserver import status
 from kubeedge.apiserver.body import JSON, MEDIA_TYPES, YAML
 from kubeedge.apiserver.kinds.spec import KindSpec
-from kubeedge.apiserver.storage import Stored
+from kubeedge.apiserver.revision import Stored
 from kubeedge.apiserver.watch import Notice
 
 _META = "meta.k8s.io/v1"

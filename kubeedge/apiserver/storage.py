@@ -12,29 +12,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import apsw
 import msgspec
-import orjson
 
 from kubeedge import metrics
+from kubeedge.apiserver.collection import Collection, Snapshot, Watcher
+from kubeedge.apiserver.revision import Change, EventType, Stored, key_of, render
 from kubeedge.store.database import Database, StoreError
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-EventType = Literal["ADDED", "MODIFIED", "DELETED"]
 
 # How long history is kept: as long as etcd is left uncompacted by a real API server.
 HISTORY_S = 300
-# One busy kind (leases of a large fleet) must not fill the memory: a watch that is further behind has to list again.
-MAX_HISTORY_CHANGES = 2_000
-MAX_HISTORY_BYTES = 4 << 20
 COMPACTION_INTERVAL_S = 30
 # Transactions evaluated in one go, so that the loop is not held up for longer than some milliseconds.
 MAX_BATCH = 64
@@ -60,157 +56,8 @@ _DELETE = "DELETE FROM revision WHERE rv = ?"
 _COMPACTED = "INSERT INTO compacted VALUES (?, ?) ON CONFLICT DO UPDATE SET rv = excluded.rv"
 
 _writes = metrics.Counter("kubeedge_apiserver_writes_total", "Objects written, by what happened", ("type",))
-_watcher_errors = metrics.Counter("kubeedge_apiserver_watcher_failures_total", "Watchers that failed and were dropped")
 _batches = metrics.Counter("kubeedge_apiserver_commits_total", "Transactions of the database")
 _objects = metrics.Gauge("kubeedge_apiserver_objects", "Objects stored", ("resource",))
-
-
-class CompactedError(Exception):
-    """The history before `oldest` is gone."""
-
-    def __init__(self, oldest: int) -> None:
-        super().__init__(f"compacted up to {oldest}")
-        self.oldest = oldest
-
-
-class _Metadata(msgspec.Struct, rename="camel", gc=False):
-    uid: str = ""
-    labels: dict[str, str] | None = None
-
-
-class _Head(msgspec.Struct, gc=False):
-    metadata: _Metadata
-
-
-_head = msgspec.json.Decoder(_Head)
-_NO_LABELS: Mapping[str, str] = {}
-
-
-class Stored:
-    """One version of an object; data is its JSON text with `kind` and `apiVersion` first."""
-
-    __slots__ = ("_fields", "data", "labels", "name", "namespace", "rv", "uid")
-
-    def __init__(self, namespace: str, name: str, uid: str, rv: int, data: bytes, labels: Mapping[str, str]) -> None:
-        self.namespace = namespace
-        self.name = name
-        self.uid = uid
-        self.rv = rv
-        self.data = data
-        self.labels = labels
-        self._fields: Mapping[str, str] | None = None
-
-    @property
-    def key(self) -> str:
-        """Its place in the order of a list: that of etcd's keys."""
-        return f"{self.namespace}/{self.name}" if self.namespace else self.name
-
-    def document(self) -> dict[str, Any]:
-        """Return the object decoded, a fresh dict at each call that the caller may change."""
-        document: dict[str, Any] = orjson.loads(self.data)
-        return document
-
-    def fields(self, selectable_fields: Callable[[dict[str, Any]], Mapping[str, str]]) -> Mapping[str, str]:
-        """Return what field selectors of its kind look at, decoded at the first call only."""
-        if self._fields is None:
-            self._fields = selectable_fields(self.document())
-        return self._fields
-
-
-class Change:
-    """One entry of the history. object of a deletion is the last state under the deletion's resource version."""
-
-    __slots__ = ("_left", "at_ms", "frames", "object", "previous", "resource", "type")
-
-    def __init__(self, type_: EventType, resource: str, object: Stored, previous: Stored | None, at_ms: int) -> None:
-        self.type = type_
-        self.resource = resource
-        self.object = object
-        self.previous = previous
-        self.at_ms = at_ms
-        # Encoded forms by encoder and type, made at the first need and shared by all watches.
-        self.frames: dict[Any, bytes] = {}
-        self._left: Stored | None = None
-
-    @property
-    def left(self) -> Stored:
-        """The state before under this change's resource version: what a watch is told that the object left."""
-        if self._left is None:
-            before = self.previous or self.object
-            self._left = _render(before.document(), before.namespace, before.name, self.object.rv)
-        return self._left
-
-
-class Watcher(Protocol):
-    """Whoever follows a resource. offer() must not call back into the storage."""
-
-    def offer(self, change: Change) -> None:
-        """Take a change that is durable; called in order of resource versions."""
-        ...
-
-
-class Snapshot:
-    """The objects of a resource at one resource version, in the order of their keys; valid until the next await."""
-
-    __slots__ = ("_keys", "_objects", "rv")
-
-    def __init__(self, rv: int, keys: Sequence[str], objects: Mapping[str, Stored]) -> None:
-        self.rv = rv
-        self._keys = keys
-        self._objects = objects
-
-    def range(self, namespace: str = "", after: str = "") -> Iterator[Stored]:
-        """Give the objects of a namespace, or all, whose key comes after a key."""
-        start, stop = 0, len(self._keys)
-        if namespace:
-            # "0" is the character that follows "/".
-            start = bisect_left(self._keys, f"{namespace}/")
-            stop = bisect_left(self._keys, f"{namespace}0")
-        if after:
-            start = max(start, bisect_right(self._keys, after))
-        for index in range(start, stop):
-            yield self._objects[self._keys[index]]
-
-    def count(self, namespace: str = "", after: str = "") -> int:
-        """Return how many objects range() would give."""
-        start, stop = 0, len(self._keys)
-        if namespace:
-            start = bisect_left(self._keys, f"{namespace}/")
-            stop = bisect_left(self._keys, f"{namespace}0")
-        if after:
-            start = max(start, bisect_right(self._keys, after))
-        return max(0, stop - start)
-
-
-class _Collection:
-    """State, history and watchers of one resource."""
-
-    __slots__ = ("changes", "compacted", "history_bytes", "keys", "objects", "watchers")
-
-    def __init__(self, compacted: int = 0) -> None:
-        self.objects: dict[str, Stored] = {}
-        self.keys: list[str] = []
-        self.changes: deque[Change] = deque()
-        self.history_bytes = 0
-        self.compacted = compacted
-        self.watchers: dict[Watcher, None] = {}
-
-    def apply(self, change: Change) -> None:
-        object = change.object
-        key = object.key
-        if change.type == "DELETED":
-            self.objects.pop(key, None)
-            index = bisect_left(self.keys, key)
-            if index < len(self.keys) and self.keys[index] == key:
-                del self.keys[index]
-            return
-        if key not in self.objects:
-            self.keys.insert(bisect_left(self.keys, key), key)
-        self.objects[key] = object
-
-    def remember(self, change: Change) -> None:
-        self.changes.append(change)
-        self.history_bytes += len(change.object.data)
 
 
 class Transaction:
@@ -230,7 +77,7 @@ class Transaction:
 
     def get(self, resource: str, namespace: str, name: str) -> Stored | None:
         """Return the newest version of an object, that of writes waiting for the disk included."""
-        key = f"{namespace}/{name}" if namespace else name
+        key = key_of(namespace, name)
         for change in reversed(self.changes):
             if change.resource == resource and change.object.key == key:
                 return None if change.type == "DELETED" else change.object
@@ -261,18 +108,10 @@ class Transaction:
         metadata = document["metadata"]
         namespace, name = metadata.get("namespace", ""), metadata["name"]
         previous = self.get(resource, namespace, name)
-        stored = _render(document, namespace, name, self._storage.next_rv())
+        stored = render(document, namespace, name, self._storage.next_rv())
         type_: EventType = "DELETED" if deleted else "MODIFIED" if previous is not None else "ADDED"
         self.changes.append(Change(type_, resource, stored, previous, int(self.now_s * 1000)))
         return stored
-
-
-def _render(document: dict[str, Any], namespace: str, name: str, rv: int) -> Stored:
-    metadata = document["metadata"]
-    metadata["resourceVersion"] = str(rv)
-    # orjson leaves the buffer that it grew attached to its result (8 kB for a pod of 2 kB): keep an exact copy.
-    data = bytes(memoryview(orjson.dumps(document)))
-    return Stored(namespace, name, metadata.get("uid", ""), rv, data, metadata.get("labels") or _NO_LABELS)
 
 
 class _Write:
@@ -302,7 +141,7 @@ class Storage:
         """Resource version of the newest durable write."""
         self._directory = directory
         self._database = Database(directory / "objects.db", migrations=MIGRATIONS)
-        self._collections: dict[str, _Collection] = {}
+        self._collections: dict[str, Collection] = {}
         self._last_rv = 0
         self._queue: deque[_Write] = deque()
         self._wake = asyncio.Event()
@@ -335,7 +174,7 @@ class Storage:
 
     def _load(self) -> None:
         for resource, rv in self._database.read("SELECT resource, rv FROM compacted"):
-            self._collections[resource] = _Collection(rv)
+            self._collections[resource] = Collection(rv)
         last = 0
         while rows := self._database.read(
             "SELECT rv, resource, namespace, name, previous, deleted, at_ms, object FROM revision"
@@ -343,9 +182,8 @@ class Storage:
             (last,),
         ):
             for rv, resource, namespace, name, previous_rv, deleted, at_ms, data in rows:
-                metadata = _head.decode(data).metadata
-                object = Stored(namespace, name, metadata.uid, rv, data, metadata.labels or _NO_LABELS)
-                collection = self._collection(resource)
+                object = Stored.read(namespace, name, rv, data)
+                collection = self.collection(resource)
                 previous = collection.objects.get(object.key) if previous_rv else None
                 type_: EventType = "DELETED" if deleted else "MODIFIED" if previous_rv else "ADDED"
                 change = Change(type_, resource, object, previous, at_ms)
@@ -359,10 +197,11 @@ class Storage:
         newest = max((collection.compacted for collection in self._collections.values()), default=0)
         self._last_rv = self.revision = max(last, newest)
 
-    def _collection(self, resource: str) -> _Collection:
+    def collection(self, resource: str) -> Collection:
+        """Return a resource's state and history."""
         collection = self._collections.get(resource)
         if collection is None:
-            collection = self._collections[resource] = _Collection()
+            collection = self._collections[resource] = Collection()
         return collection
 
     def next_rv(self) -> int:
@@ -377,54 +216,23 @@ class Storage:
         collection = self._collections.get(resource)
         if collection is None:
             return None
-        return collection.objects.get(f"{namespace}/{name}" if namespace else name)
+        return collection.objects.get(key_of(namespace, name))
 
     def snapshot(self, resource: str, rv: int = 0) -> Snapshot:
         """Return the objects as they are, or as they were at resource version rv. Raises CompactedError."""
-        collection = self._collection(resource)
-        if not rv or rv >= self.revision:
-            return Snapshot(self.revision, collection.keys, collection.objects)
-        if rv < collection.compacted:
-            raise CompactedError(collection.compacted)
-        changed: dict[str, Stored | None] = {}
-        for change in reversed(collection.changes):
-            if change.object.rv <= rv:
-                break
-            changed[change.object.key] = change.previous
-        if not changed:
-            return Snapshot(rv, collection.keys, collection.objects)
-        objects = {key: object for key, object in collection.objects.items() if key not in changed}
-        objects.update((key, object) for key, object in changed.items() if object is not None)
-        return Snapshot(rv, sorted(objects), objects)
-
-    def resources(self) -> list[str]:
-        """Return the resources that have objects."""
-        return [resource for resource, collection in self._collections.items() if collection.objects]
-
-    def oldest(self, resource: str) -> int:
-        """Return the oldest resource version that a watch of a resource can start from."""
-        return self._collection(resource).compacted
+        return self.collection(resource).snapshot(self.revision, rv)
 
     def changes_after(self, resource: str, rv: int) -> list[Change]:
         """Return the history after rv. Raises CompactedError."""
-        collection = self._collection(resource)
-        if rv < collection.compacted:
-            raise CompactedError(collection.compacted)
-        newer: list[Change] = []
-        for change in reversed(collection.changes):
-            if change.object.rv <= rv:
-                break
-            newer.append(change)
-        newer.reverse()
-        return newer
+        return self.collection(resource).changes_after(rv)
 
     def subscribe(self, resource: str, watcher: Watcher) -> None:
         """Offer every later change of a resource to watcher."""
-        self._collection(resource).watchers[watcher] = None
+        self.collection(resource).subscribe(watcher)
 
     def unsubscribe(self, resource: str, watcher: Watcher) -> None:
         """Stop that."""
-        self._collection(resource).watchers.pop(watcher, None)
+        self.collection(resource).unsubscribe(watcher)
 
     async def reached(self, rv: int) -> None:
         """Wait until the state is not older than rv."""
@@ -486,7 +294,7 @@ class Storage:
                 write.error = error
                 continue
             for change in transaction.changes:
-                staged[resource_key(change)] = None if change.type == "DELETED" else change.object
+                staged[change.resource, change.object.key] = None if change.type == "DELETED" else change.object
             changes += transaction.changes
         if changes:
             try:
@@ -532,20 +340,13 @@ class Storage:
 
     def _publish(self, changes: Sequence[Change]) -> None:
         for change in changes:
-            collection = self._collection(change.resource)
+            collection = self.collection(change.resource)
             collection.apply(change)
             collection.remember(change)
             self.revision = change.object.rv
             _writes.inc(change.type)
-            for watcher in tuple(collection.watchers):
-                try:
-                    watcher.offer(change)
-                except Exception:
-                    # One client's selector must not end the API for all.
-                    _watcher_errors.inc()
-                    log.exception("watcher failed resource=%s name=%s", change.resource, change.object.key)
-                    collection.watchers.pop(watcher, None)
-            if len(collection.changes) > MAX_HISTORY_CHANGES or collection.history_bytes > MAX_HISTORY_BYTES:
+            collection.tell(change)
+            if collection.is_history_full:
                 self._forget(change.resource, collection, len(collection.changes) // 4 + 1)
         if self._advanced is not None:
             self._advanced.set_result(None)
@@ -577,18 +378,6 @@ class Storage:
             if old:
                 self._forget(resource, collection, old)
 
-    def _forget(self, resource: str, collection: _Collection, count: int) -> None:
-        for _ in range(count):
-            change = collection.changes.popleft()
-            collection.history_bytes -= len(change.object.data)
-            collection.compacted = change.object.rv
-            if change.previous is not None:
-                self._superseded.append(change.previous.rv)
-            if change.type == "DELETED":
-                self._superseded.append(change.object.rv)
+    def _forget(self, resource: str, collection: Collection, count: int) -> None:
+        self._superseded += collection.forget(count)
         self._compacted[resource] = collection.compacted
-
-
-def resource_key(change: Change) -> tuple[str, str]:
-    """Name the object of a change among all resources."""
-    return change.resource, change.object.key

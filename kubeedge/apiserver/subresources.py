@@ -14,9 +14,10 @@ from kubeedge.apiserver.kinds.spec import KindSpec
 from kubeedge.apiserver.reading import Reader, resource_of
 from kubeedge.apiserver.representation import Answer
 from kubeedge.apiserver.request import WriteOptions
+from kubeedge.apiserver.revision import Stored
 from kubeedge.apiserver.selectors import from_object
 from kubeedge.apiserver.status import Cause
-from kubeedge.apiserver.storage import Storage, Stored, Transaction
+from kubeedge.apiserver.storage import Storage, Transaction
 from kubeedge.apiserver.tokens import AUDIENCE, Bound, Tokens
 from kubeedge.apiserver.writing import Sent, Writer, timestamp
 from kubeedge.kube.api import Kind

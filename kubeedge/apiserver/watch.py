@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
 from kubeedge import metrics
-from kubeedge.apiserver.storage import Change, Storage, Stored
+from kubeedge.apiserver.revision import Change, Stored
+from kubeedge.apiserver.storage import Storage
 
 # A client that is this many changes behind what it has read is let go; it comes back with the last version it saw.
 MAX_WAITING = 2_000

@@ -19,9 +19,10 @@ from kubeedge.apiserver.kinds.spec import KindSpec
 from kubeedge.apiserver.reading import resource_of
 from kubeedge.apiserver.representation import Answer, document_of
 from kubeedge.apiserver.request import WriteOptions
+from kubeedge.apiserver.revision import Stored
 from kubeedge.apiserver.schema.reader import TypeMismatchError, conversion_words
 from kubeedge.apiserver.status import Cause
-from kubeedge.apiserver.storage import Storage, Stored, Transaction
+from kubeedge.apiserver.storage import Storage, Transaction
 from kubeedge.kube.api import JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH, ApiError, Kind
 
 Document = dict[str, Any]

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kubeedge.apiserver.storage import MAX_HISTORY_CHANGES, Change, CompactedError, Storage, Stored, Transaction
+from kubeedge.apiserver.collection import MAX_HISTORY_CHANGES, CompactedError
+from kubeedge.apiserver.revision import Change, Stored
+from kubeedge.apiserver.storage import Storage, Transaction
 from kubeedge.store.database import StoreError
 
 RESOURCE = "configmaps"
@@ -97,7 +99,7 @@ async def test_watcher_that_fails_is_dropped_and_nobody_else_notices(tmp_path: P
         await put(storage, "a")
         await put(storage, "b")
         assert [change.object.name for change in listener.heard] == ["a", "b"]
-        assert len(storage._collection(RESOURCE).watchers) == 1
+        assert len(storage.collection(RESOURCE).watchers) == 1
 
 
 async def test_concurrent_changes_of_one_object_all_count(tmp_path: Path) -> None:
@@ -210,7 +212,7 @@ async def test_busy_resource_keeps_bounded_history(tmp_path: Path) -> None:
         await put(storage, "quiet", resource="secrets")
         for _ in range(MAX_HISTORY_CHANGES // 50 + 10):
             await asyncio.gather(*(put(storage, "busy", str(number)) for number in range(50)))
-        assert len(storage._collection(RESOURCE).changes) <= MAX_HISTORY_CHANGES
+        assert len(storage.collection(RESOURCE).changes) <= MAX_HISTORY_CHANGES
         with pytest.raises(CompactedError):
             storage.changes_after(RESOURCE, 1)
         # Others are not disturbed.
@@ -275,7 +277,7 @@ def test_every_version_in_history_shows_what_was_there_then(actions: list[Step])
                         if action == "compact":
                             storage.compact()
                             oldest = max(
-                                (c.object.rv for c in [*storage._collection(RESOURCE).changes]), default=version
+                                (c.object.rv for c in [*storage.collection(RESOURCE).changes]), default=version
                             )
                         elif action == "put":
                             version = (await put(storage, name, f"{version}")).rv

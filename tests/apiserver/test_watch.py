@@ -126,10 +126,10 @@ async def test_each_change_is_written_once_for_all_watches(bare: ApiServer, http
 async def test_watch_ends_when_its_client_goes(bare: ApiServer, https: Https) -> None:
     _, writer = await https.open()
     await https.send(writer, "GET", f"{COLLECTION}?watch=1")
-    watchers = bare.storage._collection("configmaps").watchers
-    await until(lambda: watchers)
+    collection = bare.storage.collection("configmaps")
+    await until(lambda: collection.watchers)
     writer.close()
-    await until(lambda: not watchers)
+    await until(lambda: not collection.watchers)
 
 
 async def test_table_of_a_watch_has_its_columns_once(https: Https, api: LocalApi) -> None:
