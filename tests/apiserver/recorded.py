@@ -59,6 +59,27 @@ def creations(*files: str) -> Iterator[Creation]:
             )
 
 
+def objects() -> Iterator[Object]:
+    """Every object in a recorded answer, those of lists and watches too, with kind and apiVersion."""
+    for path in sorted(GOLDEN.glob("*.jsonl")):
+        for line in path.read_text().splitlines():
+            response = json.loads(line)["response"]
+            for answer in response.get("events") or [response.get("body")]:
+                if isinstance(answer, dict):
+                    yield from _objects(answer.get("object", answer))
+
+
+def _objects(answer: Object) -> Iterator[Object]:
+    kind, api_version = answer.get("kind"), answer.get("apiVersion")
+    if not kind or not api_version:
+        return
+    if "items" in answer:
+        for item in answer["items"] or ():
+            yield {"kind": kind.removesuffix("List"), "apiVersion": api_version, **item}
+    else:
+        yield answer
+
+
 def spec_of(registry: Registry, creation: Creation) -> KindSpec:
     """The kind that a creation is of."""
     spec = registry.lookup(creation.group, creation.version, creation.plural)

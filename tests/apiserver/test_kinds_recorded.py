@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -9,7 +10,15 @@ import pytest
 from kubeedge.apiserver.crd import specs
 from kubeedge.apiserver.kinds.registry import Registry
 from kubeedge.apiserver.kinds.table import builtin
-from tests.apiserver.recorded import Creation, answer_to, created, creations, spec_of, without_server_fields
+from tests.apiserver.recorded import (
+    Creation,
+    answer_to,
+    created,
+    creations,
+    objects,
+    spec_of,
+    without_server_fields,
+)
 
 REGISTRY = builtin()
 
@@ -96,3 +105,17 @@ def test_unknown_fields_are_named_with_their_paths(registry: Registry) -> None:
     assert obj["spec"] == {"free": {"any": 1}, "items": [{"name": "a"}]}
     _, unknown = pods.decode({"metadata": {"nonsense": 1}, "spec": {"containers": [{"name": "c", "imagee": "x"}]}})
     assert unknown == ["metadata.nonsense", "spec.containers[0].imagee"]
+
+
+def test_objects_from_a_real_server_are_read_unchanged(registry: Registry) -> None:
+    read = 0
+    for obj in objects():
+        group, _, version = obj["apiVersion"].rpartition("/")
+        spec = registry.by_kind(group, version, obj["kind"])
+        if spec is None or spec.is_virtual:
+            continue
+        found, unknown = spec.decode(copy.deepcopy(obj))
+        spec.default(found)
+        assert (found, unknown) == (obj, [])
+        read += 1
+    assert read > 100
