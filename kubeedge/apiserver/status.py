@@ -1,4 +1,4 @@
-"""The errors of the API: each constructor returns an ApiError whose Status has a real server's reason, code and words."""
+"""The errors of the API: each constructor returns an ApiError with a real server's reason, code and words."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kubeedge.kube.api import ApiError, Kind
 
 
 class Cause(NamedTuple):
-    """One thing wrong: reason is `FieldValueInvalid`, `FieldValueRequired`, …; field is a path like `spec.ports[0].name`."""
+    """One thing wrong: reason is `FieldValueInvalid`, …; field is a path like `spec.ports[0].name`."""
 
     reason: str
     message: str
