@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from kubeedge.cloudcore.edgecontroller.node import service_account_of
 from kubeedge.cloudcore.edgecontroller.ownership import PodOwnership
 from kubeedge.cloudcore.edgecontroller.request import BadRequestError, ForbiddenError, Request
@@ -25,10 +27,11 @@ class IdentityRequests:
 
     async def token(self, request: Request, as_node: str) -> Message:
         """Answer with a token of the service account, bound to a pod of the sender that runs as it."""
-        body = request.object(TOKEN_REQUEST)
-        await self._require_pod(request, body.data(), as_node)
+        asked = {**request.data(), "kind": TOKEN_REQUEST.kind, "apiVersion": TOKEN_REQUEST.api_version}
+        await self._require_pod(request, asked.get("spec"), as_node)
+        body = orjson.dumps(asked)
         raw = await self._api.create(
-            SERVICE_ACCOUNT, request.namespace, body.raw, name=request.name, subresource="token", as_node=as_node
+            SERVICE_ACCOUNT, request.namespace, body, name=request.name, subresource="token", as_node=as_node
         )
         return request.found(Object.parse(raw, TOKEN_REQUEST).raw)
 
@@ -45,9 +48,9 @@ class IdentityRequests:
             spec = None
         return request.failed(error, spec=spec)
 
-    async def _require_pod(self, request: Request, body: dict[str, Any], as_node: str) -> None:
-        bound = (body.get("spec") or {}).get("boundObjectRef") or {}
-        if bound.get("kind") != "Pod" or not bound.get("name"):
+    async def _require_pod(self, request: Request, spec: Any, as_node: str) -> None:
+        bound = spec.get("boundObjectRef") if isinstance(spec, dict) else None
+        if not isinstance(bound, dict) or bound.get("kind") != "Pod" or not bound.get("name"):
             raise ForbiddenError("a node may only ask for tokens that are bound to a pod")
         pod = await self._pods.pod(request.node, request.namespace, str(bound["name"]), as_node)
         if pod.uid != bound.get("uid") or service_account_of(pod) != request.name:

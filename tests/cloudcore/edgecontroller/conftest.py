@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
@@ -61,11 +62,25 @@ class Cloud:
 @pytest.fixture
 async def cloud(api: KubeApi, bus: Bus, hub: Hub) -> AsyncIterator[Cloud]:
     """A running controller, its caches filled."""
+    async with running(api, bus, hub) as cloud:
+        yield cloud
+
+
+@pytest.fixture
+async def strict_cloud(api: KubeApi, bus: Bus, hub: Hub) -> AsyncIterator[Cloud]:
+    """The same with node authorization enforced: what a node asks for is asked for in its name."""
+    async with running(api, bus, hub, impersonate=True) as cloud:
+        yield cloud
+
+
+@asynccontextmanager
+async def running(api: KubeApi, bus: Bus, hub: Hub, *, impersonate: bool = False) -> AsyncIterator[Cloud]:
+    """Run a controller."""
     caches = Caches(api)
     nodes = caches.open(NODE)
     pods = caches.open(POD, field_selector="spec.nodeName!=", indexes={"node": by_node})
     config_maps, secrets = caches.open(CONFIG_MAP), caches.open(SECRET)
-    controller = EdgeController(bus, api, nodes, pods, config_maps, secrets, local_ip=LOCAL_IP)
+    controller = EdgeController(bus, api, nodes, pods, config_maps, secrets, local_ip=LOCAL_IP, impersonate=impersonate)
     async with asyncio.TaskGroup() as group:
         running = [group.create_task(caches.run()), group.create_task(controller.run())]
         for informer in (nodes, pods, config_maps, secrets):

@@ -87,6 +87,11 @@ async def fetch(api: KubeApi, kind: Any, namespace: str, name: str) -> dict[str,
     return object
 
 
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kubeedge.cloudcore.edgecontroller.queries.PATIENCE_S", 0.3)
+
+
 class TestNode:
     """Requests about the sender's own Node."""
 
@@ -399,6 +404,17 @@ class TestQuery:
         error = status(await cloud.ask("e1", "query", f"default/{type_}/none"))
         assert error["message"] == f'{type_} "none" not found'
         assert error["details"] == {"name": "none", "kind": type_}
+
+    async def test_an_object_that_comes_a_moment_after_its_pod_is_waited_for(self, cloud: Cloud) -> None:
+        request = cloud.send("e1", "query", "default/configmap/late")
+        await asyncio.sleep(0.1)
+        await cloud.api.create(CONFIG_MAP, "default", b'{"metadata":{"name":"late"}}')
+        assert content(await cloud.hub.answer(request))["kind"] == "ConfigMap"
+
+    async def test_node_cannot_read_the_keys_of_the_cloud(self, cloud: Cloud) -> None:
+        for name in ("casecret", "cloudcoresecret", "tokensecret"):
+            await cloud.api.create(SECRET, "kubeedge", orjson.dumps({"metadata": {"name": name}}))
+            assert status(await cloud.ask("e1", "query", f"kubeedge/secret/{name}"))["reason"] == "Forbidden"
 
     async def test_storage_objects_are_read_from_the_api(self, cloud: Cloud) -> None:
         volume = {
