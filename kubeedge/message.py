@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from kubeedge._speedups.envelope import EnvelopeError, Message, decode, encode
+from kubeedge._speedups.envelope import EnvelopeError, Message, decode, encode, message_ids
 
 __all__ = [
     "NULL",
@@ -38,10 +38,7 @@ os.register_at_fork(after_in_child=_ids.clear)
 def new_id() -> str:
     """Return a random UUID of version 4 as text (spec 01 §1.1)."""
     if not _ids:
-        digits = os.urandom(16 * _IDS_IN_BLOCK).hex()
-        for i in range(0, len(digits), 32):
-            d = digits[i : i + 32]
-            _ids.append(f"{d[:8]}-{d[8:12]}-4{d[13:16]}-{'89ab'[int(d[16], 16) & 3]}{d[17:20]}-{d[20:]}")
+        _ids.extend(message_ids(os.urandom(16 * _IDS_IN_BLOCK)))
     return _ids.pop()
 
 
@@ -83,14 +80,16 @@ def response_to(
     resource_version: str = "",
 ) -> Message:
     """Answer request: its id becomes the parent, its route is copied where nothing else is given (spec 01 §1.2)."""
-    return new_message(
+    return Message(
+        new_id(),
+        request.id,
+        time.time_ns() // 1_000_000,
+        resource_version,
         request.source if source is None else source,
         request.group if group is None else group,
         operation,
         request.resource if resource is None else resource,
         content,
-        parent_id=request.id,
-        resource_version=resource_version,
     )
 
 

@@ -27,3 +27,5 @@ cdef bint _read_route(Scanner scan, Message message) except -1
 cpdef bytes encode(Message message, str resource=*)
 @cython.locals(is_plain=bint, char=Py_UCS4)
 cdef str _quote(str text)
+@cython.locals(digits=str, d=str, i=Py_ssize_t)
+cpdef list message_ids(bytes random)

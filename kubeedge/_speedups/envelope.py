@@ -204,3 +204,13 @@ def _quote(text: str) -> str:
         return orjson.dumps(text).decode()
     except orjson.JSONEncodeError:
         raise EnvelopeError("text that is no Unicode", 0) from None
+
+
+def message_ids(random: bytes) -> list[str]:
+    """Make a message id of each 16 random bytes: a UUID of version 4, variant a (spec 01 §1.1, RFC 9562 §5.4)."""
+    digits = random.hex()
+    ids = []
+    for i in range(0, len(digits), 32):
+        d = digits[i : i + 32]
+        ids.append(f"{d[:8]}-{d[8:12]}-4{d[13:16]}-a{d[17:20]}-{d[20:]}")
+    return ids

@@ -30,7 +30,7 @@ cdef class Scanner:
     cdef void skip(self) except *
     @cython.locals(byte=int)
     cdef str text(self, str default, str what)
-    @cython.locals(token=bytes)
+    @cython.locals(number="long long", pos=Py_ssize_t, token=bytes)
     cdef long long integer(self, long long default, str what) except? -1
     @cython.locals(byte=int)
     cdef void boolean(self, str what) except *

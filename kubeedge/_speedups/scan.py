@@ -163,13 +163,22 @@ class Scanner:
             self.skip()
             return default
         self.skip()
+        if cython.compiled:
+            # The usual case, up to 18 digits, without an object for the token.
+            number = 0
+            pos = self.start
+            while pos < self.stop and self.stop - self.start < 19 and 48 <= self._bytes[pos] <= 57:
+                number = number * 10 + (self._bytes[pos] - 48)
+                pos += 1
+            if pos == self.stop:
+                return number
         token = self._bytes[self.start : self.stop]
         if len(token) > 20 or _INTEGER.fullmatch(token) is None:
             raise ScanError(f"{what} is no integer", self.start)
-        number = int(token)
-        if not _INT64_MIN <= number <= _INT64_MAX:
+        exact = int(token)
+        if not _INT64_MIN <= exact <= _INT64_MAX:
             raise ScanError(f"{what} does not fit 64 bits", self.start)
-        return int(number)
+        return exact
 
     def boolean(self, what: str) -> None:
         """Pass the true, false or null that stands here."""

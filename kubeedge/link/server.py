@@ -63,14 +63,16 @@ class ServerConnection(Connection):
     def peer_certificate(self) -> dict[str, Any]:
         """Return the certificate with which the client identified itself, as ssl.SSLSocket.getpeercert() gives it.
 
-        Empty when it has none, which a context that requires one rules out.
+        Empty when it has none, which a context that requires one rules out. Only there while the request is accepted.
         """
-        tls = self._transport.get_extra_info("ssl_object") if self._transport is not None else None
-        return (tls.getpeercert() if tls is not None else None) or {}
+        certificate = self._transport.get_extra_info("peercert") if self._transport is not None else None
+        return certificate or {}
 
     def _read_head(self, head: bytes) -> Receiver:
         request = upgrade.read_request(head)
         receiver = self._accept(self, request)
+        # The loop would keep it as long as the connection: 3 kB a node.
+        self.peer_certificate().clear()
         self._opening.discard(self)
         if self._deadline is not None:
             self._deadline.cancel()

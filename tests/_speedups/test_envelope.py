@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -260,3 +261,15 @@ def test_text_that_is_no_unicode_is_refused_in_writing(speedups: SimpleNamespace
     message = speedups.envelope.Message("\ud800", "", 0, "", "", "", "", "", b"null")
     with pytest.raises(speedups.envelope.EnvelopeError):
         speedups.envelope.encode(message)
+
+
+@given(st.lists(st.binary(min_size=16, max_size=16), max_size=4))
+def test_ids_are_uuids_of_version_4_and_keep_their_randomness(random: list[bytes]) -> None:
+    for build in BUILDS:
+        ids = build.envelope.message_ids(b"".join(random))
+        assert len(ids) == len(random)
+        for text, source in zip(ids, random, strict=True):
+            parsed = uuid.UUID(text)
+            assert (parsed.version, parsed.variant, str(parsed)) == (4, uuid.RFC_4122, text)
+            changed = [i for i in range(32) if text.replace("-", "")[i] != source.hex()[i]]
+            assert set(changed) <= {12, 16}

@@ -1,0 +1,174 @@
+"""CPU of cloudcore's hub for requests of edge nodes and their replies, over mutual TLS on loopback.
+
+The hub runs in a process of its own with a controller that answers at once; this process plays the nodes. Counted is
+the CPU time of the hub's process alone, so the nodes may share its cores.
+
+    python bench/link_roundtrip.py [--nodes 10] [--messages 50000] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import os
+import platform
+import sys
+import tempfile
+import time
+from multiprocessing.connection import Connection as Pipe
+from pathlib import Path
+
+import uvloop
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from kubeedge import _speedups
+from kubeedge.bus import Bus
+from kubeedge.cloudcore.hub.hub import CloudHub
+from kubeedge.kube.api import ApiError
+from kubeedge.link.client import ClientConnection, connect
+from kubeedge.message import Message, encode, new_message, response_to
+from tests.link.certificates import TestAuthority
+
+
+class NoApi:
+    """An API that has nothing; only the annotation of nodes asks."""
+
+    async def patch(self, *args: object, **options: object) -> bytes:
+        raise ApiError(404, "NotFound", "no such node", b"{}")
+
+
+def cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def rss_kb(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
+
+
+def serve(pipe: Pipe, authority: TestAuthority) -> None:
+    async def main() -> None:
+        bus = Bus()
+        reply = b'{"Object":{"metadata":{"name":"e1","resourceVersion":"1"}},"Err":null}'
+
+        def answer(message: Message) -> None:
+            if not message.operation.endswith("connected"):
+                bus.send("cloudhub", response_to(message, reply, source="edgecontroller", group="resource"))
+
+        bus.register("edgecontroller", "edgecontroller", answer)
+        hub = CloudHub(
+            bus,
+            NoApi(),
+            authority.server_context(),
+            lambda *_: None,
+            host="127.0.0.1",
+            port=0,
+            node_limit=100_000,  # type: ignore[arg-type]
+        )
+        pipe.send(hub.bind())
+        await hub.run()
+
+    uvloop.run(main())
+
+
+class Node:
+    """Keeps a number of requests under way."""
+
+    def __init__(self, connection: ClientConnection, messages: int, window: int) -> None:
+        self.connection = connection
+        self.left = messages
+        self.window = window
+        self.open = 0
+        self.done = asyncio.get_running_loop().create_future()
+        request = new_message("edged", "meta", "update", "kube-node-lease/lease/e1", b'{"spec":{"renewTime":"now"}}')
+        self.request = encode(request)
+
+    def fill(self) -> None:
+        while self.left and self.open < self.window:
+            self.left -= 1
+            self.open += 1
+            self.connection.send(self.request)
+        if not self.open and not self.done.done():
+            self.done.set_result(None)
+
+    def received(self, payload: bytes) -> None:
+        self.open -= 1
+        self.fill()
+
+    def writable(self) -> None:
+        """Never waits."""
+
+    def closed(self, reason: str) -> None:
+        if not self.done.done():
+            self.done.set_exception(ConnectionError(reason))
+
+
+async def play(
+    port: int, pid: int, authority: TestAuthority, nodes: int, messages: int, window: int
+) -> dict[str, float]:
+    made: list[Node] = []
+    contexts = [authority.client_context(f"e{number}") for number in range(nodes)]
+    before_kb, before_s = rss_kb(pid), cpu_s(pid)
+    for number, context in enumerate(contexts):
+        await connect(
+            f"wss://127.0.0.1:{port}/p/e{number}/events",
+            context,
+            [("Node_id", f"e{number}"), ("Connectionuse", "msg")],
+            lambda connection: made.append(Node(connection, messages // nodes, window)) or made[-1],
+        )
+    await asyncio.sleep(0.5)
+    connect_s, node_kb = cpu_s(pid) - before_s, (rss_kb(pid) - before_kb) / nodes
+    before_s, began = cpu_s(pid), time.perf_counter()
+    for node in made:
+        node.fill()
+    await asyncio.gather(*(node.done for node in made))
+    took_s, used_s = time.perf_counter() - began, cpu_s(pid) - before_s
+    total = messages // nodes * nodes
+    return {
+        "round_trips": total,
+        "cpu_us_per_round_trip": round(used_s / total * 1e6, 2),
+        "round_trips_per_s": round(total / took_s),
+        "cpu_us_per_connection": round(connect_s / nodes * 1e6),
+        "rss_kb_per_node": round(node_kb, 1),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--nodes", type=int, default=10)
+    parser.add_argument("--messages", type=int, default=50_000)
+    parser.add_argument("--window", type=int, default=1, help="requests that a node has under way")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        authority = TestAuthority(Path(folder))
+        mine, theirs = multiprocessing.Pipe()
+        server = multiprocessing.get_context("fork").Process(target=serve, args=(theirs, authority), daemon=True)
+        server.start()
+        try:
+            result = uvloop.run(
+                play(mine.recv(), server.pid or 0, authority, options.nodes, options.messages, options.window)
+            )
+        finally:
+            server.terminate()
+            server.join()
+    report = {
+        "bench": "link_roundtrip",
+        "build": _speedups.BUILD,
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "method": "CPU time of the hub's process from /proc, nodes in another process",
+        "nodes": options.nodes,
+        "window": options.window,
+        **result,
+    }
+    print(json.dumps(report, indent=2))
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
