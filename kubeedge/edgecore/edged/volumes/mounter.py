@@ -181,16 +181,13 @@ class VolumeMounter:
         if mounts.is_mount_point(target):
             return str(target)
         root = os.path.realpath(volume)
-        wanted = os.path.join(root, sub_path)
-        if not os.path.lexists(wanted):
-            os.makedirs(wanted, mode=stat.S_IMODE(os.stat(root).st_mode) & 0o777, exist_ok=True)
-        real = os.path.realpath(wanted)
+        real = os.path.realpath(os.path.join(root, sub_path))
         if real != root and not real.startswith(root + os.sep):
             raise OSError(f"subpath {sub_path!r} leads out of its volume")
-        if not self._may_mount:
-            return real
         descriptor = _open_beneath(root, os.path.relpath(real, root))
         try:
+            if not self._may_mount:
+                return real
             target.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
             if stat.S_ISDIR(os.fstat(descriptor).st_mode):
                 target.mkdir(mode=0o750, exist_ok=True)
@@ -206,13 +203,17 @@ class VolumeMounter:
 
 
 def _open_beneath(root: str, relative: str) -> int:
-    """Open a path below root without following any link: a container that changes the way meanwhile gains nothing."""
+    """Open a path below root, making the folders that are missing.
+
+    No link is followed: a container that changes the way meanwhile gains nothing.
+    """
     descriptor = os.open(root, os.O_PATH | os.O_DIRECTORY)
+    mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
     for part in relative.split(os.sep):
         if part == ".":
             continue
         try:
-            following = os.open(part, os.O_PATH | os.O_NOFOLLOW, dir_fd=descriptor)
+            following = _open_or_make(part, descriptor, mode)
         finally:
             os.close(descriptor)
         descriptor = following
@@ -220,6 +221,17 @@ def _open_beneath(root: str, relative: str) -> int:
             os.close(descriptor)
             raise OSError(f"{part!r} became a link")
     return descriptor
+
+
+def _open_or_make(name: str, folder: int, mode: int) -> int:
+    try:
+        return os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=folder)
+    except FileNotFoundError:
+        os.mkdir(name, dir_fd=folder)
+        made = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY, dir_fd=folder)
+        # Past the umask: whoever may use the volume may use its parts.
+        os.fchmod(made, mode)
+        return made
 
 
 def _sub_path(mount: Object, environment: Mapping[str, str]) -> str:
