@@ -25,14 +25,12 @@ def extensions():
         from Cython.Build import cythonize
         from setuptools import Extension
 
-        return cythonize(
+        modules = cythonize(
             [
                 Extension(
                     f"kubeedge._speedups.{declarations.stem}",
                     [str(declarations.with_suffix(".py"))],
                     extra_compile_args=["-O3", "-g0"] if sys.platform != "win32" else [],
-                    # setuptools goes on without an optional extension that does not compile.
-                    optional=not required,
                 )
                 for declarations in sorted(SPEEDUPS.glob("*.pxd"))
                 if declarations.stem != "__init__"
@@ -47,6 +45,10 @@ def extensions():
                 "cdivision": True,
             },
         )
+        for module in modules:
+            # setuptools goes on without an optional extension that does not compile. cythonize() drops the option.
+            module.optional = not required
+        return modules
     except Exception as error:
         if required:
             raise
