@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from pathlib import Path
@@ -662,14 +663,13 @@ async def test_without_mount_namespaces_only_what_is_there_can_be_mounted(node: 
 
 
 @needs_root
-async def test_user_without_rights_has_volumes_and_namespaces_by_a_user_namespace(tmp_path: Path) -> None:
-    tmp_path.chmod(0o777)
-    for parent in tmp_path.parents[:2]:
-        parent.chmod(0o755)
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.edgecore.runtime.unprivileged", str(tmp_path)), stdout=subprocess.PIPE
-    )
-    output, _ = await process.communicate()
+async def test_user_without_rights_has_volumes_and_namespaces_by_a_user_namespace() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o777)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tests.edgecore.runtime.unprivileged", folder), stdout=subprocess.PIPE
+        )
+        output, _ = await process.communicate()
     assert process.returncode == 0
     told = json.loads(output)
     if "user" not in told["features"]:
