@@ -1,0 +1,143 @@
+"""A containerd for all tests of a run, and a runtime that drives it with whatever it made taken away after each test."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kubeedge.edgecore.edged.runtime.cri.connection import Connection
+from kubeedge.edgecore.edged.runtime.cri.runtime import CriRuntime
+from kubeedge.edgecore.edged.runtime.interface import (
+    ContainerConfig,
+    ContainerState,
+    ContainerStatus,
+    Mount,
+    RuntimeUnavailableError,
+    SandboxConfig,
+)
+from tests.edgecore.runtime_cri.rig import BUSYBOX, Containerd, RigError
+
+WAIT_S = 20.0
+UID = "9696d099-a88c-4434-8e27-aad7ec16eab5"
+
+
+@pytest.fixture(scope="session")
+def containerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containerd]:
+    rig = Containerd(tmp_path_factory.mktemp("rig"))
+    try:
+        rig.prepare()
+    except RigError as error:
+        rig.clean_up()
+        pytest.fail(f"no containerd to test with: {error}")
+    yield rig
+    rig.clean_up()
+
+
+def impatient(endpoint: str) -> Connection:
+    """A connection that finds out soon that nobody answers."""
+    return Connection(endpoint, patience_s=0.3, probe_timeout_s=0.7, retry_s=0.1)
+
+
+class Node:
+    """The runtime and one pod's configuration on it."""
+
+    def __init__(self, containerd: Containerd, folder: Path) -> None:
+        self.containerd = containerd
+        self.folder = folder
+        self.runtime = CriRuntime(containerd.endpoint, connect=impatient)
+        self.sandbox_id = ""
+        self._task: asyncio.Task[None] | None = None
+        self.sandbox = self.pod("web", UID)
+
+    def pod(self, name: str, uid: str, **fields: Any) -> SandboxConfig:
+        """The configuration of a pod that nothing was asked for."""
+        labels = {"io.kubernetes.pod.name": name, "io.kubernetes.pod.namespace": "default", "io.kubernetes.pod.uid": uid}
+        logs = self.folder / f"default_{name}_{uid}"
+        logs.mkdir(exist_ok=True)
+        defaults: dict[str, Any] = {
+            "hostname": name,
+            "log_directory": str(logs),
+            "labels": labels,
+            "cgroup_parent": f"{self.containerd.cgroup}/besteffort/pod{uid}",
+        }
+        config = SandboxConfig(name, "default", uid, **(defaults | fields))
+        config.security.seccomp_profile = "RuntimeDefault"
+        return config
+
+    async def start(self) -> None:
+        self._task = asyncio.create_task(self.runtime.run())
+        await self.runtime.version()
+
+    async def stop(self) -> None:
+        assert self._task is not None
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+    async def create(self, *command: str, name: str = "main", attempt: int = 0, **fields: Any) -> str:
+        """Make a container in the pod's sandbox, which is made with the first; return its id."""
+        if not self.sandbox_id:
+            self.sandbox_id = await self.runtime.run_sandbox(self.sandbox)
+        (Path(self.sandbox.log_directory) / name).mkdir(exist_ok=True)
+        defaults: dict[str, Any] = {
+            "image_spec": "busybox:1.36",
+            "labels": self.sandbox.labels | {"io.kubernetes.container.name": name},
+            "log_path": f"{name}/{attempt}.log",
+            "command": list(command),
+        }
+        config = ContainerConfig(name, attempt, BUSYBOX, **(defaults | fields))
+        return await self.runtime.create_container(self.sandbox_id, config, self.sandbox)
+
+    async def run(self, *command: str, **fields: Any) -> str:
+        container_id = await self.create(*command, **fields)
+        await self.runtime.start_container(container_id)
+        return container_id
+
+    async def ended(self, container_id: str) -> ContainerStatus:
+        """Wait for the end of a container and return its status."""
+        async with asyncio.timeout(WAIT_S):
+            while True:
+                status = await self.runtime.container_status(container_id)
+                if status.state is ContainerState.EXITED:
+                    return status
+                await asyncio.sleep(0.02)
+
+    def output(self, name: str = "main", attempt: int = 0) -> list[str]:
+        """Return the texts of a log file's lines."""
+        lines = (Path(self.sandbox.log_directory) / name / f"{attempt}.log").read_text().splitlines()
+        return [line.split(" ", 3)[3] for line in lines]
+
+    async def said(self, script: str, **fields: Any) -> list[str]:
+        """Run a script in a container of its own and return what it printed."""
+        await self.ended(await self.run("sh", "-c", script, **fields))
+        return self.output()
+
+    def mount(self, container_path: str, text: str) -> Mount:
+        """A file of the host in a container."""
+        path = self.folder / f"file-{container_path.replace('/', '-')}"
+        path.write_text(text)
+        return Mount(container_path, str(path))
+
+    async def clean_up(self) -> None:
+        async with asyncio.timeout(WAIT_S):
+            while True:
+                try:
+                    for sandbox in await self.runtime.list_sandboxes():
+                        await self.runtime.stop_sandbox(sandbox.id)
+                        await self.runtime.remove_sandbox(sandbox.id)
+                except RuntimeUnavailableError:
+                    await asyncio.sleep(0.1)
+                else:
+                    break
+        await self.stop()
+
+
+@pytest.fixture
+async def node(containerd: Containerd, tmp_path: Path) -> AsyncIterator[Node]:
+    node = Node(containerd, tmp_path)
+    await node.start()
+    yield node
+    await node.clean_up()
