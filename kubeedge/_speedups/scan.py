@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import re
+from typing import TYPE_CHECKING
 
 try:
     import cython
@@ -11,18 +13,15 @@ except ModuleNotFoundError:
 
 import orjson
 
+if TYPE_CHECKING:
+    from json import JSONDecoder
+
 # Deepest nesting of a value. It is what orjson reads, so what passes here can be parsed later.
 MAX_DEPTH = 1024
 
 _STRING = re.compile(rb'"[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+"')
 _NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?")
 _INTEGER = re.compile(rb"-?(?:0|[1-9][0-9]*+)")
-# Members or elements without nesting, each with the comma before it: the plain build skips a run of them at once.
-_SIMPLE = rb'(?:"[^"\\\x00-\x1f]*+"|true|false|null|-?(?:0|[1-9][0-9]*+)(?![0-9.eE]))'
-_SIMPLE_MEMBERS = re.compile(
-    rb'(?:[ \t\r\n]*+,[ \t\r\n]*+"[^"\\\x00-\x1f]*+"[ \t\r\n]*+:[ \t\r\n]*+' + _SIMPLE + rb")*+"
-)
-_SIMPLE_ELEMENTS = re.compile(rb"(?:[ \t\r\n]*+,[ \t\r\n]*+" + _SIMPLE + rb")*+")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 _INT64_MIN = -(2**63)
@@ -304,6 +303,9 @@ class Scanner:
         """Return the offset behind the value at pos, or ~offset of the token that breaks the grammar."""
         depth = 0
         if not cython.compiled:
+            quick = self._quick_end(pos)
+            if quick > 0:
+                return quick
             openers = bytearray(MAX_DEPTH)
         while True:
             # A value is due.
@@ -331,9 +333,6 @@ class Scanner:
             # Behind a value: close containers, or go on to the next value.
             while depth:
                 opener = openers[depth - 1]
-                if not cython.compiled:
-                    run = (_SIMPLE_MEMBERS if opener == 123 else _SIMPLE_ELEMENTS).match(self.data, pos)
-                    pos = pos if run is None else run.end()
                 pos = self._space_end(pos)
                 byte = self._bytes[pos] if pos < self._end else 0
                 if byte == 44:
@@ -350,6 +349,19 @@ class Scanner:
             else:
                 return pos
 
+    def _quick_end(self, pos: int) -> int:
+        """Return where the object or array at pos ends, found by the json module's scanner in C; 0 when in doubt.
+
+        Only of the plain build, where it is ten times as fast as the walk; the walk decides what is wrong and where.
+        """
+        if self._bytes[pos : pos + 1] not in (b"{", b"[") or self.data.count(b"[") + self.data.count(b"{") > MAX_DEPTH:
+            return 0
+        try:
+            _, end = _decoder().raw_decode(self.data[pos:].decode("ascii"))
+        except (ValueError, RecursionError):
+            return 0
+        return pos + end
+
     def _key_end(self, pos: int) -> int:
         """Return the offset of the value whose key stands at pos, or ~offset of what is wrong."""
         pos = self._string_end(pos)
@@ -359,6 +371,17 @@ class Scanner:
         if pos >= self._end or self._bytes[pos] != 58:  # :
             return ~pos
         return self._space_end(pos + 1)
+
+
+@functools.cache
+def _decoder() -> JSONDecoder:
+    from json import JSONDecoder
+
+    def refuse(constant: str) -> None:
+        raise ValueError(constant)
+
+    # Neither NaN nor numbers of any length are built: only the end of the value is asked for.
+    return JSONDecoder(parse_constant=refuse, parse_float=len, parse_int=len)
 
 
 def unquote(token: bytes) -> str:
