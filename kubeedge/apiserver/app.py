@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from kubeedge.apiserver.authentication import Authenticator
+from kubeedge.apiserver.authentication import Authenticator, certificate_user
 from kubeedge.apiserver.bootstrap import bootstrap
 from kubeedge.apiserver.controllers import Controllers
 from kubeedge.apiserver.credentials import Credentials
@@ -17,11 +17,12 @@ from kubeedge.apiserver.definitions import Definitions
 from kubeedge.apiserver.documents import Documents
 from kubeedge.apiserver.engine import Engine
 from kubeedge.apiserver.expiry import EventExpiry
-from kubeedge.apiserver.http import Application, Server
+from kubeedge.apiserver.http import KEEP_ALIVE_S, Application
 from kubeedge.apiserver.kinds.table import builtin
 from kubeedge.apiserver.local import LocalApi
 from kubeedge.apiserver.storage import Storage
 from kubeedge.apiserver.tokens import Tokens
+from kubeedge.serving import Server
 
 log = logging.getLogger(__name__)
 
@@ -87,12 +88,21 @@ class ApiServer:
         self._engine = engine = Engine(self.storage, registry, tokens)
         documents = Documents(registry, tokens, self.ready.is_set)
         application = Application(engine, Authenticator(tokens), documents)
-        server = Server(application, credentials.context((self._address,)), self._address, self.port)
+        server = Server(
+            application,
+            credentials.context((self._address,)),
+            self._address,
+            self.port,
+            name="apiserver",
+            owner=certificate_user,
+            keep_alive_s=KEEP_ALIVE_S,
+        )
         definitions = Definitions(self.storage, registry, engine.deleter)
         definitions.start()
         async with asyncio.TaskGroup() as group:
             group.create_task(definitions.run())
-            self.port = await server.open()
+            await server.open()
+            self.port = server.port
             group.create_task(server.run())
             documents.address = self.url.removeprefix("https://")
             await bootstrap(self.api, self.port)

@@ -1,23 +1,18 @@
-"""The way in over HTTPS: an ASGI application on uvicorn's httptools protocol, with client certificates and tokens."""
+"""The way in over HTTPS: an ASGI application, with client certificates and tokens."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import socket
-import ssl
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs
 
 import orjson
-from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.server import ServerState
 
 from kubeedge import metrics
 from kubeedge.apiserver import status
-from kubeedge.apiserver.authentication import AUTHENTICATED, Authenticator, User, certificate_user
+from kubeedge.apiserver.authentication import AUTHENTICATED, Authenticator, User
 from kubeedge.apiserver.authorization import Attributes
 from kubeedge.apiserver.documents import Document, Documents
 from kubeedge.apiserver.engine import Call, Engine, UnknownGroupError
@@ -35,59 +30,20 @@ from kubeedge.apiserver.request import NO_QUERY, Query, place, verb
 from kubeedge.apiserver.watch import Watch
 from kubeedge.apiserver.writing import Sent
 from kubeedge.kube.api import ApiError
+from kubeedge.serving import Peer, Receive, Scope, Send
 from kubeedge.store.database import StoreError
 
 log = logging.getLogger(__name__)
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 # As large as etcd's requests behind a real server may be.
 MAX_BODY_BYTES = 3 << 20
 # All but watches: a call that has not been answered by then isn't, whatever it waits for.
 REQUEST_TIMEOUT_S = 60
-# How long requests get to finish when the server stops.
-STOP_TIMEOUT_S = 5
 KEEP_ALIVE_S = 180
 
 _requests = metrics.Counter("kubeedge_apiserver_requests_total", "Requests answered", ("verb", "code"))
-_refused = metrics.Counter("kubeedge_apiserver_connections_refused_total", "Requests that were no HTTP")
 _NO_CACHE = (b"cache-control", b"no-cache, private")
 _NOT_FOUND = b"404 page not found\n"
-
-
-class Peer:
-    """The other end of a connection: who its certificate says it is, and what to call when it is gone."""
-
-    __slots__ = ("on_lost", "user")
-
-    def __init__(self, user: User | None) -> None:
-        self.user = user
-        self.on_lost: Callable[[], None] | None = None
-
-
-class _Protocol(HttpToolsProtocol):
-    """Gives each request the owner of the connection's client certificate, and tells when the connection is lost."""
-
-    peer: Peer
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self.peer = Peer(certificate_user(transport.get_extra_info("ssl_object")))
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        if self.peer.on_lost is not None:
-            self.peer.on_lost()
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self.scope["state"] = {"peer": self.peer}
-
-    def send_400_response(self, msg: str) -> None:
-        _refused.inc()
-        super().send_400_response(msg)
 
 
 class Application:
@@ -97,7 +53,6 @@ class Application:
         self._engine = engine
         self._authenticator = authenticator
         self._documents = documents
-        self._watches: set[Watch] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI 3)."""
@@ -121,11 +76,6 @@ class Application:
             log.exception("request failed method=%s path=%s", request.method, request.path)
             failure = status.internal_error("unexpected error, see the log of the server")
             await request.respond(send, failure.code, failure.status, "application/json")
-
-    def close_watches(self) -> None:
-        """End every watch, so that the server can stop."""
-        for watch in list(self._watches):
-            watch.close()
 
     async def _answer(self, request: _Request, receive: Receive, send: Send) -> None:
         user = self._user(request)
@@ -173,17 +123,14 @@ class Application:
         writer = EventWriter(
             self._engine.spec_of(at), form, self._engine.storage.now_s, request.query().text("includeObject")
         )
-        peer = request.peer
-        peer.on_lost = watch.close
-        self._watches.add(watch)
+        request.peer.on_end = watch.close
         try:
             await request.start(send, 200, content_type(form))
             async for batch in watch.batches():
                 await send({"type": "http.response.body", "body": writer.write(batch), "more_body": True})
             await send({"type": "http.response.body", "body": b""})
         finally:
-            peer.on_lost = None
-            self._watches.discard(watch)
+            request.peer.on_end = None
             watch.release()
 
     async def _answer_path(self, request: _Request, user: User, send: Send) -> None:
@@ -199,7 +146,7 @@ class Application:
         await request.respond(send, found.code, *_written(found, request.header(b"accept")), found.headers)
 
     def _user(self, request: _Request) -> User:
-        user = self._authenticator.authenticate(request.header(b"authorization"), request.peer.user)
+        user = self._authenticator.authenticate(request.header(b"authorization"), request.peer.owner)
         name = request.header(b"impersonate-user")
         if not name:
             return user
@@ -302,59 +249,3 @@ def _written(found: Document, accept: str) -> tuple[bytes, str]:
     if negotiated(accept) is Form.YAML:
         return to_yaml(found.body), content_type(Form.YAML)
     return orjson.dumps(found.body), found.media_type
-
-
-class Server:
-    """Listens and serves until cancelled."""
-
-    def __init__(self, application: Application, context: ssl.SSLContext, address: str, port: int) -> None:
-        self._application = application
-        self._context = context
-        self._address = address
-        self._port = port
-        self._server: asyncio.Server | None = None
-        self._state = ServerState()
-
-    async def open(self) -> int:
-        """Bind and listen; return the port. Raises OSError."""
-        config = Config(
-            self._application,
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            interface="asgi3",
-            ws="none",
-            http=_Protocol,
-            proxy_headers=False,
-            timeout_keep_alive=KEEP_ALIVE_S,
-        )
-        config.load()
-
-        def protocol() -> _Protocol:
-            return _Protocol(config, self._state, {})
-
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            protocol, self._address, self._port, ssl=self._context, backlog=socket.SOMAXCONN
-        )
-        port: int = self._server.sockets[0].getsockname()[1]
-        return port
-
-    async def run(self) -> None:
-        """Serve until cancelled; what is being answered then is answered, watches end."""
-        assert self._server is not None
-        try:
-            await asyncio.Event().wait()
-        finally:
-            await self._stop(self._server)
-
-    async def _stop(self, server: asyncio.Server) -> None:
-        server.close()
-        self._application.close_watches()
-        for connection in list(self._state.connections):
-            connection.shutdown()
-        tasks = set(self._state.tasks)
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=STOP_TIMEOUT_S)
-            for task in late:
-                task.cancel()

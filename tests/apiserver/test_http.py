@@ -111,7 +111,7 @@ async def test_what_is_no_http_is_refused_and_counted(https: Https) -> None:
     assert (await reader.read(-1)).startswith(b"HTTP/1.1 400")
     writer.close()
     metrics = (await https.call("GET", "/metrics")).body.decode()
-    assert "kubeedge_apiserver_connections_refused_total 1" in metrics
+    assert 'kubeedge_https_refused_total{server="apiserver"}' in metrics
 
 
 async def test_one_connection_carries_many_requests(https: Https) -> None:

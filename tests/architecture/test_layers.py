@@ -27,6 +27,7 @@ SHARED = {
     "kubeedge.pki": 2,
     "kubeedge.config": 2,
     "kubeedge.proto": 2,
+    "kubeedge.serving": 2,
 }
 PROGRAMS = ("kubeedge.cloudcore", "kubeedge.edgecore")
 MODULE_LAYER = 3

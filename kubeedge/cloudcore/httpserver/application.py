@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import orjson
 
@@ -20,6 +19,7 @@ from kubeedge.pki import token
 from kubeedge.pki.authority import Authority
 from kubeedge.pki.pem import PkiError
 from kubeedge.pki.tls import Subject
+from kubeedge.serving import Receive, Scope, Send
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +33,6 @@ TASK_MANAGER = "taskmanager"
 CLIENT_AUTH = 2
 
 _requests = metrics.Counter("kubeedge_httpserver_requests_total", "Requests to port 10002", ("path", "code"))
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 class Answer(NamedTuple):
@@ -72,7 +68,7 @@ class Request:
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
-        self.peer: Subject | None = scope["state"]["peer"]
+        self.peer: Subject | None = scope["state"]["peer"].owner
         self._headers: list[tuple[bytes, bytes]] = scope["headers"]
         self._receive = receive
 

@@ -9,14 +9,17 @@ from dataclasses import dataclass
 
 from kubeedge.bus import Bus
 from kubeedge.cloudcore.httpserver.application import Application
-from kubeedge.cloudcore.httpserver.listener import Listener
 from kubeedge.cloudcore.httpserver.material import HOUR_S, Material, SecretStore, Sources, refresh_token
 from kubeedge.kube.api import ApiError, ApiUnavailableError, KubeApi
 from kubeedge.pki.authority import Authority
-from kubeedge.pki.tls import HUB_CIPHERS, TUNNEL_CIPHERS, ClientCertificate, server_context
+from kubeedge.pki.tls import HUB_CIPHERS, TUNNEL_CIPHERS, ClientCertificate, Subject, server_context, subject_of
+from kubeedge.serving import Server
 
 log = logging.getLogger(__name__)
 
+KEEP_ALIVE_S = 60
+# Requests under way at a time; more are answered 503 at once.
+MAX_REQUESTS = 1000
 # Pause after a token that could not be written.
 TOKEN_RETRY_S = 30
 
@@ -43,7 +46,7 @@ class CertificateService:
         self._settings = settings
         self._store = SecretStore(api)
         self._material: Material | None = None
-        self._listener: Listener | None = None
+        self._server: Server | None = None
 
     async def prepare(self) -> None:
         """Find or make CA and server certificate and write secrets and join token.
@@ -62,7 +65,7 @@ class CertificateService:
     @property
     def port(self) -> int:
         """The port that is listened on, once `listening` is set."""
-        return self._listener.port if self._listener is not None else self._settings.port
+        return self._server.port if self._server is not None else self._settings.port
 
     def hub_context(self) -> ssl.SSLContext:
         """Make the context of CloudHub's listener (10000): a node's certificate is required. Raises PkiError."""
@@ -81,12 +84,20 @@ class CertificateService:
             certificate_days=self._settings.certificate_days,
             require_node_certificate=self._settings.require_node_certificate,
         )
-        context = self._context(ClientCertificate.OPTIONAL)
-        self._listener = Listener(application, context, self._settings.address, self._settings.port)
-        await self._listener.open()
+        self._server = Server(
+            application,
+            self._context(ClientCertificate.OPTIONAL),
+            self._settings.address,
+            self._settings.port,
+            name="httpserver",
+            owner=_subject,
+            keep_alive_s=KEEP_ALIVE_S,
+            max_requests=MAX_REQUESTS,
+        )
+        await self._server.open()
         self.listening.set()
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._listener.run())
+            tasks.create_task(self._server.run())
             tasks.create_task(self._keep_token_fresh())
 
     async def _keep_token_fresh(self) -> None:
@@ -111,3 +122,7 @@ class CertificateService:
         if self._material is None:
             raise RuntimeError("prepare() has not been called")
         return self._material
+
+
+def _subject(tls: ssl.SSLObject | None) -> Subject | None:
+    return subject_of(tls.getpeercert()) if tls is not None else None

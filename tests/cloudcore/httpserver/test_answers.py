@@ -18,7 +18,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from kubeedge.bus import Bus
-from kubeedge.cloudcore.httpserver import listener
 from kubeedge.cloudcore.httpserver.service import CertificateService
 from kubeedge.kube.api import KubeApi
 from kubeedge.kube.kinds import NODE
@@ -292,43 +291,3 @@ async def test_reports_can_be_closed_to_peers_without_a_certificate(api: KubeApi
         assert (await cloud.call("GET", "/ca.crt")).status == 200
         pair = cloud.authority.issue_client("system:node:e9", ["system:nodes"])
         assert (await cloud.call("GET", "/node/e1", pair=pair)).status == 404
-
-
-async def test_head_without_end_closes_the_connection(cloud: Cloud) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", cloud.service.port, ssl=cloud.context())
-    writer.write(b"GET /ca.crt HTTP/1.1\r\nX: " + b"x" * (listener.MAX_HEAD_BYTES + 1))
-    with pytest.raises((ConnectionError, ssl.SSLError, asyncio.IncompleteReadError)):
-        await asyncio.wait_for(reader.readexactly(1), 5)
-    writer.transport.abort()
-    assert (await cloud.call("GET", "/ca.crt")).status == 200
-
-
-async def test_silent_connection_is_closed(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listener, "HEAD_TIMEOUT_S", 0.1)
-    reader, writer = await asyncio.open_connection("127.0.0.1", cloud.service.port, ssl=cloud.context())
-    with pytest.raises((ConnectionError, ssl.SSLError, asyncio.IncompleteReadError)):
-        await asyncio.wait_for(reader.readexactly(1), 5)
-    writer.transport.abort()
-
-
-async def test_what_is_no_http_is_answered_and_harms_nobody(cloud: Cloud) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", cloud.service.port, ssl=cloud.context())
-    writer.write(b"\x16\x03\x01 no http\r\n\r\n")
-    assert (await asyncio.wait_for(reader.readline(), 5)).startswith(b"HTTP/1.1 400")
-    writer.close()
-    assert (await cloud.call("GET", "/ca.crt")).status == 200
-
-
-async def test_one_connection_serves_several_requests(cloud: Cloud) -> None:
-    def exchange() -> list[int]:
-        connection = http.client.HTTPSConnection("127.0.0.1", cloud.service.port, timeout=10, context=cloud.context())
-        statuses = []
-        for path in ("/ca.crt", "/nothing", "/ca.crt"):
-            connection.request("GET", path)
-            response = connection.getresponse()
-            response.read()
-            statuses.append(response.status)
-        connection.close()
-        return statuses
-
-    assert await asyncio.to_thread(exchange) == [200, 404, 200]
