@@ -476,6 +476,29 @@ async def test_root_in_a_container_has_the_usual_capabilities(node: Node) -> Non
     assert node.output() == ["CapEff:\t00000000a80425fb"]
 
 
+@pytest.mark.parametrize("no_new_privs", [False, True])
+async def test_default_seccomp_profile_refuses_what_changes_the_machine(node: Node, no_new_privs: bool) -> None:
+    script = "grep Seccomp: /proc/self/status; unshare -U true 2>&1; for i in 1 2 3; do (true) & done; wait; echo end"
+    security = SecurityContext(seccomp_profile="RuntimeDefault", no_new_privs=no_new_privs, run_as_user=os.geteuid())
+    await node.ended(await node.run("sh", "-c", script, security=security, log_path="0.log"))
+    assert node.output()[0].split() == ["Seccomp:", "2"]
+    assert "Operation not permitted" in node.output()[1]
+    assert node.output()[-1] == "end"
+
+
+@needs_root
+async def test_container_that_may_mount_may_also_under_the_default_profile(node: Node) -> None:
+    security = SecurityContext(seccomp_profile="RuntimeDefault", capabilities_add=["SYS_ADMIN"])
+    script = "mount -t tmpfs none /mnt && unshare -m true && echo done"
+    await node.ended(await node.run("sh", "-c", script, security=security, log_path="0.log"))
+    assert node.output() == ["done"]
+
+
+async def test_other_seccomp_profiles_are_refused(node: Node) -> None:
+    with pytest.raises(RuntimeCallError, match="seccompProfile Localhost is not supported"):
+        await node.create("true", security=SecurityContext(seccomp_profile="Localhost"))
+
+
 @needs_root
 async def test_privileged_container_sees_the_devices_of_the_host(node: Node) -> None:
     security = SecurityContext(privileged=True)

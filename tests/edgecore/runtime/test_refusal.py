@@ -8,7 +8,7 @@ import pytest
 from kubeedge.edgecore.edged.runtime.process import capabilities
 from kubeedge.edgecore.edged.runtime.process.refusal import reasons
 
-ALL = frozenset({"root", "mount", "pid", "uts", "ipc", "overlay", "memory", "cpu"})
+ALL = frozenset({"root", "seccomp", "mount", "pid", "uts", "ipc", "overlay", "memory", "cpu"})
 
 
 def refused(spec: dict[str, Any], features: frozenset[str] = ALL, enforce_limits: bool = True) -> list[str]:
@@ -44,7 +44,8 @@ def test_ordinary_pod_is_honoured() -> None:
         ({"hostUsers": False}, "hostUsers: false is not supported"),
         ({"runtimeClassName": "gvisor"}, "runtimeClassName gvisor is not supported"),
         ({"securityContext": {"sysctls": [{"name": "a", "value": "b"}]}}, "sysctls need a network namespace"),
-        ({"securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}}, "seccompProfile RuntimeDefault"),
+        ({"securityContext": {"seccompProfile": {"type": "Localhost"}}}, "seccompProfile Localhost"),
+        ({"securityContext": {"appArmorProfile": {"type": "RuntimeDefault"}}}, "appArmorProfile RuntimeDefault"),
         ({"securityContext": {"seLinuxOptions": {"level": "s0"}}}, "seLinuxOptions are not supported"),
         ({"ephemeralContainers": [{"name": "e", "targetContainerName": "c"}]}, "container e: targetContainerName"),
         (with_container(ports=[{"containerPort": 80, "hostPort": 8080}]), "container c: hostPort 8080 cannot lead to"),
@@ -70,6 +71,7 @@ def test_what_cannot_be_honoured_is_named(spec: dict[str, Any], text: str) -> No
     ("spec", "missing"),
     [
         ({"hostname": "web"}, "uts"),
+        ({"securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}}, "seccomp"),
         ({"hostAliases": [{"ip": "192.0.2.1"}]}, "mount"),
         ({"dnsConfig": {"searches": ["a"]}}, "mount"),
         (with_container(securityContext={"readOnlyRootFilesystem": True}), "mount"),

@@ -135,6 +135,11 @@ def _execute(plan: dict[str, Any], argv: list[str]) -> NoReturn:
         os.chdir(plan["cwd"])
     except OSError as error:
         raise LaunchError(f"cannot enter working directory {plan['cwd']}: {error.strerror}") from error
+    if plan["no_new_privs"]:
+        kernel.forbid_new_privileges()
+    if plan["seccomp"]:
+        # Before the rights go that it takes to do this; what the container must not do, its launcher does not either.
+        kernel.filter_system_calls(plan["seccomp"])
     if plan["capabilities"] is not None:
         kept = set(plan["capabilities"])
         for number in range(len(capabilities.NAMES)):
@@ -144,8 +149,6 @@ def _execute(plan: dict[str, Any], argv: list[str]) -> NoReturn:
         os.setgroups(plan["groups"])
         os.setgid(gid)
         os.setuid(uid)
-    if plan["no_new_privs"]:
-        kernel.forbid_new_privileges()
     os.umask(0o022)
     for number in _SIGNALS_THAT_PYTHON_IGNORES:
         kernel.reset_signal(number)

@@ -14,7 +14,7 @@ from kubeedge.edgecore.edged.runtime.interface import (
     RuntimeCallError,
     SandboxConfig,
 )
-from kubeedge.edgecore.edged.runtime.process import capabilities, launch
+from kubeedge.edgecore.edged.runtime.process import capabilities, launch, seccomp
 from kubeedge.edgecore.edged.runtime.process.images import LocalImage
 
 TERMINATION_PATH_ANNOTATION = "io.kubernetes.container.terminationMessagePath"
@@ -59,6 +59,7 @@ def make(
     has_groups = bool({"memory", "cpu"} & features)
     parent = sandbox.cgroup_parent.strip("/") or f"{CGROUP_PARENT}/{sandbox_id}"
     mounts = _mounts(config, names)
+    kept = _capabilities(config, features)
     return {
         "argv": argv,
         "env": env,
@@ -85,7 +86,8 @@ def make(
         "gid": gid,
         "username": security.run_as_username,
         "groups": security.supplemental_groups,
-        "capabilities": _capabilities(config, features),
+        "capabilities": kept,
+        "seccomp": _seccomp(config, kept, features),
         "no_new_privs": security.no_new_privs,
         "oom_score_adj": resources.oom_score_adj,
         "cgroup": f"{parent}/{folder.name}" if has_groups else "",
@@ -160,6 +162,19 @@ def _capabilities(config: ContainerConfig, features: frozenset[str]) -> list[int
     if security.privileged:
         return None
     return capabilities.kept(security.capabilities_add, security.capabilities_drop)
+
+
+def _seccomp(config: ContainerConfig, kept: list[int] | None, features: frozenset[str]) -> bytes:
+    """Return the filter of the container's profile, empty for none; a privileged container has none."""
+    profile = config.security.seccomp_profile
+    if profile == "Unconfined" or config.security.privileged:
+        return b""
+    if profile != "RuntimeDefault":
+        raise Refusal(f"seccompProfile {profile} is not supported")
+    if "seccomp" not in features:
+        raise Refusal("seccompProfile RuntimeDefault is not available on this machine")
+    # Who has no rights to give away keeps none that matter.
+    return seccomp.default_profile(kept if "root" in features else [])
 
 
 def _check_limits(config: ContainerConfig, features: frozenset[str], enforce_limits: bool) -> None:

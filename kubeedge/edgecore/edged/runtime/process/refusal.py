@@ -33,7 +33,7 @@ def reasons(pod: dict[str, Any], features: frozenset[str], enforce_limits: bool)
             yield "hostAliases need a mount namespace, which this machine does not allow"
         if spec.get("dnsPolicy") == "None" or spec.get("dnsConfig"):
             yield "dnsConfig needs a mount namespace, which this machine does not allow"
-    yield from _profiles(security)
+    yield from _profiles(security, features)
     for container in spec.get("ephemeralContainers") or []:
         if container.get("targetContainerName"):
             yield f"container {container['name']}: targetContainerName is not supported"
@@ -47,7 +47,7 @@ def _container(
     container: dict[str, Any], pod_security: dict[str, Any], features: frozenset[str], enforce_limits: bool
 ) -> Iterator[str]:
     security = container.get("securityContext") or {}
-    yield from _profiles(security)
+    yield from _profiles(security, features)
     for port in container.get("ports") or []:
         host_port = port.get("hostPort")
         if host_port and host_port != port.get("containerPort"):
@@ -88,10 +88,10 @@ def _needs_root(security: dict[str, Any], pod_security: dict[str, Any], added: l
             yield f"{key} {value} needs edgecore to run as root"
 
 
-def _profiles(security: dict[str, Any]) -> Iterator[str]:
-    for key in ("seccompProfile", "appArmorProfile"):
+def _profiles(security: dict[str, Any], features: frozenset[str]) -> Iterator[str]:
+    for key, needed in (("seccompProfile", "seccomp"), ("appArmorProfile", "apparmor")):
         kind = (security.get(key) or {}).get("type", "Unconfined")
-        if kind != "Unconfined":
+        if kind != "Unconfined" and not (kind == "RuntimeDefault" and needed in features):
             yield f"{key} {kind} is not supported"
     if any((security.get("seLinuxOptions") or {}).values()):
         yield "seLinuxOptions are not supported"
