@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from kubeedge.edgecore.edged import quantity, requests
+from kubeedge.edgecore.edged import requests
 from kubeedge.edgecore.edged.pod import Object, Pod
 from kubeedge.edgecore.edged.volumes.mounter import unsupported
+from kubeedge.kube import quantity
 
 CRITICAL_PRIORITY = 2_000_000_000
 

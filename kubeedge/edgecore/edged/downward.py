@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import ROUND_CEILING
 
-from kubeedge.edgecore.edged import quantity, requests
+from kubeedge.edgecore.edged import requests
 from kubeedge.edgecore.edged.pod import Object, Pod
+from kubeedge.kube import quantity
 
 _SUBSCRIPT = re.compile(r"^metadata\.(labels|annotations)\['(.*)'\]$")
 
@@ -89,8 +89,8 @@ def resource(pod: Pod, reference: Object, place: Place, own: Object | None = Non
     if value is None:
         # A container without a limit may take what the node has.
         value = place.allocatable.get(kind, "0") if which == "limits" else "0"
-    divisor = quantity.parse(reference.get("divisor") or "0") or quantity.parse("1")
     try:
-        return str(int((quantity.parse(value) / divisor).to_integral_value(ROUND_CEILING)))
+        divisor = quantity.parse(reference.get("divisor") or "1").nanos or quantity.parse("1").nanos
+        return str(-(-quantity.parse(value).nanos // divisor))
     except quantity.QuantityError as error:
         raise FieldError(str(error)) from None

@@ -34,7 +34,7 @@ from kubeedge.edgecore.edged.server import Server
 from kubeedge.edgecore.edged.services import RETRY_S, Services
 from kubeedge.edgecore.edged.specification import NodeLimits
 from kubeedge.edgecore.edged.volumes.mounter import VolumeMounter
-from kubeedge.edgecore.edged.watcher import RuntimeWatcher
+from kubeedge.edgecore.edged.watcher import RELIST_S, RuntimeWatcher
 from kubeedge.message import Message
 from kubeedge.metrics import Counter
 
@@ -63,6 +63,7 @@ class Settings:
     """How the node is set up; the defaults are upstream's (spec 05 §4.1). Times in seconds.
 
     runtime_name is the scheme of container ids. server_port 0 takes any free port, None starts no server.
+    retry_s: after what failed; relist_s: how often the whole runtime is listed beside its events.
     """
 
     node_name: str
@@ -80,6 +81,8 @@ class Settings:
     server_port: int | None = 10350
     max_pods: int = 110
     sync_frequency_s: float = 60.0
+    retry_s: float = RETRY_S
+    relist_s: float = RELIST_S
     status_update_s: float = 10.0
     status_report_s: float = 300.0
     lease_duration_s: int = 40
@@ -218,9 +221,9 @@ class _Parts:
         self._settings = settings
         self._identity = identity
         self.events = Events(client, settings.node_name, now)
-        self.reporter = Reporter(client)
+        self.reporter = Reporter(client, retry_s=settings.retry_s)
         self.prober = Prober(runtime.exec_sync, jitter=jitter)
-        self.watcher = RuntimeWatcher(runtime)
+        self.watcher = RuntimeWatcher(runtime, relist_s=settings.relist_s)
         objects = Objects(client, now)
         dns = settings.cluster_dns
         services = Services(
@@ -230,7 +233,7 @@ class _Parts:
             prober=self.prober,
             mounter=VolumeMounter(folders, objects),
             objects=objects,
-            images=Images(runtime, objects, now, RETRY_S),
+            images=Images(runtime, objects, now, settings.retry_s),
             reporter=self.reporter,
             events=self.events,
             folders=folders,
@@ -241,6 +244,7 @@ class _Parts:
             cluster_dns=dns,
             service_address=service_address,
             sync_frequency_s=settings.sync_frequency_s,
+            retry_s=settings.retry_s,
             jitter=jitter,
             dead_containers_kept=settings.dead_containers_kept,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 
 from kubeedge import resources
 from kubeedge.edgecore.edged import labels
@@ -187,17 +188,23 @@ class Pods:
                 await asyncio.sleep(FIRST_SET_RETRY_S)
         pods = [Pod(data) for data in found if (data.get("spec") or {}).get("nodeName") == self._node_name]
         pods.sort(key=lambda p: str(p.metadata.get("creationTimestamp") or ""))
-        for pod in pods:
-            if pod.uid:
-                self._put(pod)
+        for pod in (p for p in pods if p.uid):
+            self._guarded(pod.key, partial(self._put, pod))
         self._set_was_empty = not pods
         log.info("pods read from the database count=%d", len(pods))
         early, self._early = self._early or [], None
         for message in early:
-            try:
-                self._pod(message)
-            except MetaError as error:
-                log.warning("message not understood resource=%s reason=%s", message.resource, error.message)
+            self._guarded(message.resource, partial(self._pod, message))
+
+    @staticmethod
+    def _guarded(what: str, take: Callable[[], None]) -> None:
+        """Take one pod; one that edged cannot cope with must not take the others with it."""
+        try:
+            take()
+        except MetaError as error:
+            log.warning("pod not understood resource=%s reason=%s", what, error.message)
+        except Exception:
+            log.exception("pod failed resource=%s", what)
 
     def _forget_unused(self) -> None:
         used: set[tuple[str, str, str]] = set()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from kubeedge.edgecore.edged import quantity
 from kubeedge.edgecore.edged.pod import Object, Pod, is_sidecar
 from kubeedge.edgecore.edged.runtime.interface import Resources
+from kubeedge.kube import quantity
 
 MIN_SHARES = 2
 MAX_SHARES = 262_144
@@ -36,10 +36,10 @@ def qos_class(pod: Pod) -> str:
         for resource in ("cpu", "memory"):
             request = of_container(container, "requests", resource)
             limit = of_container(container, "limits", resource)
-            has_request = request is not None and quantity.parse(request) > 0
-            has_limit = limit is not None and quantity.parse(limit) > 0
-            any_set = any_set or has_request or has_limit
-            if not has_limit or quantity.parse(request) != quantity.parse(limit):
+            requested = quantity.parse(request).nanos if request is not None else 0
+            limited = quantity.parse(limit).nanos if limit is not None else 0
+            any_set = any_set or requested > 0 or limited > 0
+            if limited <= 0 or requested != limited:
                 guaranteed = False
     if not any_set:
         return "BestEffort"

@@ -179,7 +179,7 @@ class RuntimeWatcher:
                     self._changed(event.pod_uid)
             except (RuntimeUnavailableError, RuntimeCallError) as error:
                 log.debug("no events from the runtime reason=%s", error)
-            await asyncio.sleep(EVENTS_RETRY_S)
+            await asyncio.sleep(min(EVENTS_RETRY_S, self._relist_s))
 
     async def _relist(self) -> None:
         away_s = 0.0

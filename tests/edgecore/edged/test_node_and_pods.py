@@ -14,7 +14,7 @@ from kubeedge.kube.kinds import CONFIG_MAP, LEASE, NODE, POD, SECRET
 from tests.edgecore.edged.objects import first, has_phase, is_ready, sh, waits_for
 from tests.edgecore.edged.world import NODE_NAME, World, eventually, world
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.root]
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
