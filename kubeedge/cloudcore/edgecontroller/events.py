@@ -7,7 +7,7 @@ import orjson
 from kubeedge.cloudcore.edgecontroller.request import BadRequestError, Request
 from kubeedge.kube.api import STRATEGIC_MERGE_PATCH, KubeApi
 from kubeedge.kube.kinds import EVENT
-from kubeedge.kube.object import Object
+from kubeedge.kube.object import MalformedObjectError, Object
 
 
 class EventRequests:
@@ -32,5 +32,8 @@ class EventRequests:
         event, patch = content.get("event"), content.get("patchData")
         if not isinstance(event, dict) or not isinstance(patch, str):
             raise BadRequestError("content has no event or no patchData")
-        target = Object.parse(orjson.dumps(event))
+        try:
+            target = Object.parse(orjson.dumps(event))
+        except MalformedObjectError as error:
+            raise BadRequestError(f"event is none: {error}") from None
         await self._api.patch(EVENT, target.namespace, target.name, patch.encode(), STRATEGIC_MERGE_PATCH)

@@ -11,7 +11,8 @@ from typing import Any
 
 import orjson
 
-from kubeedge.cloudcore.edgecontroller.request import BadRequestError, Request, not_found
+from kubeedge.cloudcore.edgecontroller.request import Request, not_found
+from kubeedge.cloudcore.edgecontroller.shape import mapping, mappings, text
 from kubeedge.kube.api import MERGE_PATCH, STRATEGIC_MERGE_PATCH, ApiError, ApiUnavailableError, KubeApi
 from kubeedge.kube.informer import Informer
 from kubeedge.kube.kinds import NODE
@@ -88,7 +89,7 @@ class NodeRequests:
     async def update(self, request: Request, as_node: str) -> Message:
         """Merge the labels and annotations of the request into the Node, and nothing else of it (quirk EU5)."""
         request.require_own_name()
-        metadata = _mapping(request.data().get("metadata"), "metadata")
+        metadata = mapping(request.data().get("metadata"), "metadata")
         patch = {key: metadata[key] for key in ("labels", "annotations") if metadata.get(key)}
         body = orjson.dumps({"metadata": patch})
         node = await self._api.patch(NODE, "", request.name, body, STRATEGIC_MERGE_PATCH, as_node=as_node)
@@ -129,18 +130,18 @@ class NodeRequests:
         """Replace the status by that of an old edge's NodeStatusRequest."""
         request.require_own_name()
         content = request.data()
-        reported = _mapping(content.get("Status"), "Status")
+        reported = mapping(content.get("Status"), "Status")
         node = orjson.loads(await self._api.get(NODE, "", request.name, as_node=as_node))
         now = self._clock()
-        for condition in reported.get("conditions") or ():
+        for condition in mappings(reported.get("conditions"), "conditions"):
             heartbeat = _instant(condition.get("lastHeartbeatTime"))
             if heartbeat is None or (now - heartbeat).total_seconds() > self._heartbeat_s:
                 condition["lastHeartbeatTime"] = now.strftime("%Y-%m-%dT%H:%M:%SZ")
         annotations = node["metadata"].setdefault("annotations", {})
-        for name, resources in _mapping(content.get("ExtendResources") or {}, "ExtendResources").items():
+        for name, resources in mapping(content.get("ExtendResources"), "ExtendResources").items():
             annotations[name] = orjson.dumps(resources).decode()
             if name == "nvidia.com/gpu":
-                health = [{"id": resource.get("name", ""), "healthy": True} for resource in resources]
+                health = [{"id": text(each.get("name")), "healthy": True} for each in mappings(resources, name)]
                 annotations["huawei.com/gpu-status"] = orjson.dumps(health).decode()
         status = node.get("status") or {}
         # Both are other writers' fields (spec 03 §2.3).
@@ -157,14 +158,14 @@ class NodeRequests:
 
     def _prepare(self, node: dict[str, Any], name: str) -> dict[str, str]:
         """Make a Node fit for its creation by the node itself; return the labels taken out."""
-        metadata = node["metadata"] = _mapping(node.get("metadata"), "metadata")
-        labels = _mapping(metadata.get("labels") or {}, "labels")
+        metadata = node["metadata"] = mapping(node.get("metadata"), "metadata")
+        labels = mapping(metadata.get("labels"), "labels")
         reserved = {key: value for key, value in labels.items() if _RESERVED.fullmatch(key)}
         metadata["name"] = name
         metadata["labels"] = {key: value for key, value in labels.items() if key not in reserved}
         if self._local_ip:
             metadata["annotations"] = {
-                **_mapping(metadata.get("annotations") or {}, "annotations"),
+                **mapping(metadata.get("annotations"), "annotations"),
                 CLOUDCORE_ANNOTATION: self._local_ip,
             }
         node["kind"], node["apiVersion"] = NODE.kind, NODE.api_version
@@ -194,12 +195,6 @@ class NodeRequests:
             await self._api.delete(NODE, "", node.name, body=options)
         except (ApiError, ApiUnavailableError) as error:
             log.error("node not taken back node=%s reason=%s", node.name, error)
-
-
-def _mapping(value: Any, what: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise BadRequestError(f"{what} is no JSON object")
-    return value
 
 
 def _instant(text: Any) -> datetime | None:

@@ -16,6 +16,7 @@ from kubeedge.cloudcore.edgecontroller.request import (
     ForbiddenError,
     Request,
 )
+from kubeedge.cloudcore.edgecontroller.shape import mapping, mappings, text
 from kubeedge.kube.api import STRATEGIC_MERGE_PATCH, ApiError, ApiUnavailableError, KubeApi
 from kubeedge.kube.kinds import POD
 from kubeedge.message import Message, new_message
@@ -79,10 +80,9 @@ class PodRequests:
         """Replace the status of one or several pods of an old edge; each is answered on its own, under its own name."""
         content = request.content()
         for entry in content if isinstance(content, list) else [content]:
-            if not isinstance(entry, dict) or not isinstance(entry.get("Status"), dict):
-                raise BadRequestError("content is no PodStatusRequest")
-            name = str(entry.get("Name") or request.name)
-            self._send(await self._update_one(request, name, str(entry.get("UID") or ""), entry["Status"], as_node))
+            status = mapping(mapping(entry, "content").get("Status"), "Status")
+            name = text(entry.get("Name")) or request.name
+            self._send(await self._update_one(request, name, text(entry.get("UID")), status, as_node))
 
     async def _update_one(
         self, request: Request, name: str, uid: str, reported: dict[str, Any], as_node: str
@@ -100,7 +100,7 @@ class PodRequests:
                 await self._api.delete(POD, request.namespace, name, body=options, as_node=as_node)
         except ApiError as error:
             return self._unknown(request, name) if error.reason == "NotFound" else request.failed(error)
-        except (ApiUnavailableError, ForbiddenError) as error:
+        except (ApiUnavailableError, BadRequestError, ForbiddenError) as error:
             return request.failed(error)
         return request.ok()
 
@@ -115,20 +115,20 @@ class PodRequests:
         now = self._clock().strftime("%Y-%m-%dT%H:%M:%SZ")
         present = pod.get("status") or {}
         before = {condition["type"]: condition for condition in present.get("conditions") or ()}
-        for condition in reported.get("conditions") or ():
-            if condition.get("type") in _KEPT_CONDITIONS:
+        for condition in mappings(reported.get("conditions"), "conditions"):
+            if text(condition.get("type")) in _KEPT_CONDITIONS:
                 old = before.get(condition["type"], {})
                 same = old.get("status") == condition.get("status")
                 condition["lastTransitionTime"] = (same and old.get("lastTransitionTime")) or now
         reported["startTime"] = present.get("startTime") or reported.get("startTime") or now
         _cut_to_seconds(reported)
         for key in ("containerStatuses", "ephemeralContainerStatuses"):
-            if reported.get(key):
-                reported[key].sort(key=lambda status: status.get("name", ""))
-        if reported.get("initContainerStatuses"):
-            containers = pod.get("spec", {}).get("initContainers") or ()
-            order = {container["name"]: place for place, container in enumerate(containers)}
-            reported["initContainerStatuses"].sort(key=lambda status: order.get(status.get("name", ""), len(order)))
+            mappings(reported.get(key), key).sort(key=lambda status: text(status.get("name")))
+        containers = pod.get("spec", {}).get("initContainers") or ()
+        order = {container["name"]: place for place, container in enumerate(containers)}
+        mappings(reported.get("initContainerStatuses"), "initContainerStatuses").sort(
+            key=lambda status: order.get(text(status.get("name")), len(order))
+        )
         return reported
 
 
@@ -143,9 +143,9 @@ def _delete_options(request: Request) -> bytes:
 
 
 def _has_ended(status: dict[str, Any]) -> bool:
-    containers = status.get("containerStatuses") or ()
-    return status.get("phase") in ("Succeeded", "Failed") and all(
-        (container.get("state") or {}).keys() & {"terminated", "waiting"} for container in containers
+    containers = mappings(status.get("containerStatuses"), "containerStatuses")
+    return text(status.get("phase")) in ("Succeeded", "Failed") and all(
+        mapping(container.get("state"), "state").keys() & {"terminated", "waiting"} for container in containers
     )
 
 
