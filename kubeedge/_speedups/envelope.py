@@ -165,7 +165,7 @@ def _read_route(scan: Scanner, message: Message) -> bool:
 def encode(message: Message, resource: str = "") -> bytes:
     """Write the envelope of message, ending in a newline as the Go side does; resource stands in for its own if given.
 
-    Keys stand in Go's order, empty ones are left out (spec 01 §1.1). Raises EnvelopeError for text that is no Unicode.
+    Keys stand in Go's order, empty ones are left out (spec 01 §1.1). Surrogates that stand alone become U+FFFD.
     """
     head = f'{{"header":{{"msg_id":{_quote(message.id)}'
     if message.parent_id:
@@ -203,7 +203,7 @@ def _quote(text: str) -> str:
     try:
         return orjson.dumps(text).decode()
     except orjson.JSONEncodeError:
-        raise EnvelopeError("text that is no Unicode", 0) from None
+        return orjson.dumps(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")).decode()
 
 
 def message_ids(random: bytes) -> list[str]:

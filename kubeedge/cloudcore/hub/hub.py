@@ -52,6 +52,7 @@ _NODE_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 connected_nodes = Gauge("KubeEdge_CloudHub_connected_nodes", "Nodes with a session in this cloudcore")
 upstream_messages = Counter("kubeedge_cloudhub_upstream_messages_total", "Messages from nodes", labels=("to",))
+node_errors = Counter("kubeedge_cloudhub_node_errors_total", "Messages with which nodes reported an error")
 downstream_messages = Counter("kubeedge_cloudhub_downstream_messages_total", "Messages for nodes", labels=("delivery",))
 
 
@@ -211,18 +212,11 @@ class CloudHub:
         elif kind == routing.CLUSTER_CA:
             session.send(response_to(message, self._cluster_ca, source=MODULE, group="resource"))
         elif kind == routing.ERROR:
-            log.warning(
-                "node reports an error node=%s parent=%s resource=%s content=%.200s",
-                session.node,
-                message.parent_id,
-                message.resource,
-                message.content.decode("utf-8", "replace"),
-            )
+            node_errors.inc()
+            session.complain("node reports an error", message, message.content)
         elif kind == routing.REJECTED:
             dropped.inc("source of the cloud")
-            log.warning(
-                "message rejected node=%s source=%s resource=%s", session.node, message.source, message.resource
-            )
+            session.complain("message rejected", message)
 
     # Down.
 

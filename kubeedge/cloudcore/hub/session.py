@@ -34,7 +34,7 @@ class NodeSession(Lane):
     to parallel tasks (spec 01 §9 quirk 10).
     """
 
-    __slots__ = ("_devices", "_held", "_hub", "_objects", "node", "prefix")
+    __slots__ = ("_devices", "_has_complained", "_held", "_hub", "_objects", "node", "prefix")
 
     def __init__(self, hub: CloudHub, connection: ServerConnection, node: str) -> None:
         super().__init__(connection)
@@ -44,6 +44,7 @@ class NodeSession(Lane):
         self._objects = Outbox(WINDOW)
         self._devices: Outbox | None = None
         self._held: deque[bytes] | None = None
+        self._has_complained = False
 
     @property
     def peer_name(self) -> str:
@@ -69,6 +70,21 @@ class NodeSession(Lane):
         if delivery is not None:
             self._pump()
         return delivery
+
+    def complain(self, what: str, message: Message, content: bytes = b"") -> None:
+        """Log what is wrong with a message of the node: the first one as a warning, for more will be like it."""
+        level = logging.DEBUG if self._has_complained else logging.WARNING
+        self._has_complained = True
+        log.log(
+            level,
+            "%s node=%s source=%s resource=%s parent=%s content=%.200s",
+            what,
+            self.node,
+            message.source,
+            message.resource,
+            message.parent_id,
+            content.decode("utf-8", "replace"),
+        )
 
     # Down.
 

@@ -238,7 +238,6 @@ class EdgeHub:
         elif kind == routing.SERVICE_BUS:
             is_taken = self._send("servicebus", message)
         else:
-            log.warning("message of unknown group group=%s source=%s", message.group, message.source)
             is_taken = False
         if not is_taken:
             dropped.inc("no receiver")
