@@ -86,6 +86,7 @@ class CloudCore:
             self._api.close()
 
     async def _join(self, group: asyncio.TaskGroup) -> None:
+        _check_modules(self._config)
         await self._prepare()
         caches, bus, api, modules = self._caches, self._bus, self._api, self._config
         sync_indexes = {"node": sync.by_node, "object": sync.by_object}
@@ -162,6 +163,23 @@ class CloudCore:
                 log.warning("waiting for the Kubernetes API reason=%s", reason)
                 told = reason
             await asyncio.sleep(RETRY_S)
+
+
+def _check_modules(modules: configuration.Modules) -> None:
+    """Say what of the configuration is not done. Raises CannotStartError when nothing would be left to do."""
+    if not modules.cloud_hub.enable:
+        raise CannotStartError("modules.cloudHub.enable is false: no node could connect")
+    if not modules.cloud_hub.websocket.enable:
+        raise CannotStartError("modules.cloudHub.websocket.enable is false, and QUIC is not supported")
+    for name, is_enabled in (
+        ("cloudHub.quic", modules.cloud_hub.quic.enable),
+        ("taskManager", modules.task_manager.enable),
+        ("dynamicController", modules.dynamic_controller.enable),
+        ("cloudStream", modules.cloud_stream.enable),
+        ("router", modules.router.enable),
+    ):
+        if is_enabled:
+            log.warning("module is enabled and not part of this version module=%s", name)
 
 
 def _certificate_settings(hub: configuration.CloudHub) -> Settings:

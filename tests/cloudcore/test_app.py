@@ -17,6 +17,7 @@ import yaml
 from kubeedge import message
 from kubeedge.apiserver.app import ApiServer, running
 from kubeedge.cloudcore.app import CannotStartError, CloudCore
+from kubeedge.config import cloudcore as configuration
 from kubeedge.kube.kinds import NODE, OBJECT_SYNC, POD
 from kubeedge.kube.kubeconfig import load
 from tests.embedded import embedded_apiserver
@@ -136,6 +137,18 @@ async def test_a_port_in_use_is_told(tmp_path: Path) -> None:
             async with running_cloudcore(server.kubeconfig, tmp_path, hub_port=used.getsockname()[1]):
                 pass
         assert caught.group_contains(CannotStartError, match="CloudHub cannot listen.*in use", depth=None)
+
+
+@pytest.mark.parametrize("part", ["cloud_hub", "websocket"])
+async def test_a_configuration_that_leaves_nothing_to_do_is_refused(tmp_path: Path, part: str) -> None:
+    async with embedded_apiserver(tmp_path / "api") as server:
+        config = configuration.CloudCore()
+        config.common_config.monitor_server.bind_address = "127.0.0.1:0"
+        hub = config.modules.cloud_hub
+        (hub if part == "cloud_hub" else hub.websocket).enable = False
+        with pytest.raises(BaseExceptionGroup) as caught:
+            await CloudCore(config, load(server.kubeconfig)).run()
+        assert caught.group_contains(CannotStartError, match="enable is false", depth=None)
 
 
 async def test_an_api_that_refuses_us_is_told(tmp_path: Path) -> None:
