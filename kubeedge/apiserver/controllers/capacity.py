@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from kubeedge.apiserver.controllers.views import Container, Node, Pod, PodSpec
-from kubeedge.apiserver.quantity import parse
+from kubeedge.kube import quantity
 
 # What a container without requests is taken to need, so that such pods are spread as well (for scores only).
 DEFAULT_CPU_MILLI = 100
@@ -20,18 +20,17 @@ HostPort = tuple[str, int, str]
 
 
 @lru_cache(maxsize=1024)
-def amount(resource: str, quantity: str) -> int:
+def amount(resource: str, text: str) -> int:
     """Return a quantity in the unit that its resource is counted in; what is no quantity counts as nothing."""
     try:
-        parsed = parse(quantity)
-    except ValueError:
+        return quantity.milli(text) if resource == "cpu" else quantity.whole(text)
+    except quantity.QuantityError:
         return 0
-    return parsed.milli if resource == "cpu" else parsed.value
 
 
 def amounts(quantities: Mapping[str, str]) -> Amounts:
     """Return quantities in units."""
-    return {resource: amount(resource, quantity) for resource, quantity in quantities.items()}
+    return {resource: amount(resource, text) for resource, text in quantities.items()}
 
 
 def _sum(parts: Iterable[Mapping[str, int]]) -> Amounts:

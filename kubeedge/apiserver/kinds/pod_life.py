@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from difflib import unified_diff
 
-from kubeedge.apiserver import quantity
 from kubeedge.apiserver.causes import forbidden, invalid, required
 from kubeedge.apiserver.kinds.spec import Object
 from kubeedge.apiserver.status import Cause
+from kubeedge.kube import quantity
 
 _UPDATABLE = (
     "`spec.containers[*].image`",

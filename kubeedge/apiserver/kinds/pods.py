@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from kubeedge.apiserver import names, quantity
+from kubeedge.apiserver import names
 from kubeedge.apiserver.causes import duplicate, forbidden, invalid, not_found, not_supported, required
 from kubeedge.apiserver.kinds.spec import Object
 from kubeedge.apiserver.status import Cause
+from kubeedge.kube import quantity
 
 PORT_RANGE = "must be between 1 and 65535, inclusive"
 NONNEGATIVE = "must be greater than or equal to 0"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 
-from kubeedge.apiserver import names, quantity
+from kubeedge.apiserver import names
 from kubeedge.apiserver.causes import IMMUTABLE, duplicate, forbidden, invalid, not_supported, required, too_long
 from kubeedge.apiserver.kinds.spec import Object
 from kubeedge.apiserver.status import Cause
+from kubeedge.kube import quantity
 
 _DATA_LIMIT_BYTES = 1024 * 1024
 _WHEN_IMMUTABLE = "field is immutable when `immutable` is set"

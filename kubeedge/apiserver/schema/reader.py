@@ -12,9 +12,9 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from kubeedge.apiserver import quantity
 from kubeedge.apiserver.gotime import TimeError, canonical_time
 from kubeedge.apiserver.schema.types import Field, go_type, struct
+from kubeedge.kube import quantity
 
 Read = Callable[[Any], Any]
 

@@ -9,7 +9,8 @@ import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kubeedge.edgecore.edged import quantity
+from kubeedge.kube import quantity
+from kubeedge.kube.quantity import Quantity
 
 _ARCHITECTURES = {
     "x86_64": "amd64",
@@ -129,14 +130,16 @@ class Reservation:
 def allocatable(hardware: Hardware, max_pods: int, reservation: Reservation) -> dict[str, str]:
     """Return what pods can have (spec 05 §4.5)."""
     full = capacity(hardware, max_pods)
-    reserved = {name: sum(quantity.parse(r[name]) for r in reservation.reserved if name in r) for name in full}
-    cpu = quantity.milli(full["cpu"]) - quantity.milli(reserved["cpu"])
+    reserved = {
+        name: Quantity(sum(quantity.parse(r[name]).nanos for r in reservation.reserved if name in r)) for name in full
+    }
+    free_cpu = quantity.parse(full["cpu"]).nanos - reserved["cpu"].nanos
     taken = threshold_bytes(reservation.memory_threshold, hardware.memory_bytes) + sum(hardware.hugepages.values())
-    free_memory = hardware.memory_bytes - int(reserved["memory"]) - taken
-    free_disk = hardware.disk_bytes - int(reserved["ephemeral-storage"])
+    free_memory = hardware.memory_bytes - reserved["memory"].value - taken
+    free_disk = hardware.disk_bytes - reserved["ephemeral-storage"].value
     free_disk -= threshold_bytes(reservation.disk_threshold, hardware.disk_bytes)
     result = dict(full)
-    result["cpu"] = str(cpu // 1000) if cpu % 1000 == 0 else f"{cpu}m"
+    result["cpu"] = str(Quantity(max(free_cpu, 0)))
     result["memory"] = f"{max(free_memory, 0) // 1024}Ki"
     result["ephemeral-storage"] = str(max(free_disk, 0))
     return result
@@ -146,7 +149,7 @@ def threshold_bytes(text: str, whole: int) -> int:
     """Return an eviction threshold, a quantity or a percentage of whole; 0 for one that cannot be read."""
     try:
         if text.endswith("%"):
-            return int(quantity.parse(text[:-1]) * whole / 100)
+            return quantity.parse(text[:-1]).nanos * whole // (100 * 10**9)
         return quantity.whole(text) if text else 0
     except quantity.QuantityError:
         return 0

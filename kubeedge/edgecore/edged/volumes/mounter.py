@@ -9,7 +9,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from kubeedge.edgecore.edged import quantity, requests
+from kubeedge.edgecore.edged import requests
 from kubeedge.edgecore.edged.downward import Place
 from kubeedge.edgecore.edged.expansion import expand_strictly
 from kubeedge.edgecore.edged.folders import Folders
@@ -18,6 +18,7 @@ from kubeedge.edgecore.edged.pod import Object, Pod
 from kubeedge.edgecore.edged.runtime.interface import Mount, MountPropagation
 from kubeedge.edgecore.edged.volumes import atomic, mounts, payload
 from kubeedge.edgecore.edged.volumes.payload import MountError
+from kubeedge.kube import quantity
 
 log = logging.getLogger("kubeedge.edged")
 

@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 _NANO = 10**9
 _MAX = (2**63 - 1) * _NANO
+# Amounts with more digits, or longer exponents, are nobody's; what is left stays within what int() and str() take.
+MAX_LENGTH = 1000
+MAX_EXPONENT_LENGTH = 3
 
 _BINARY = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
@@ -17,6 +20,10 @@ _QUANTITY = re.compile(r"([+-]?)(\d*)(?:\.(\d*))?([eEinumkKMGTP]*)([-+]?\d*)", r
 
 FORMAT_WRONG = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 SUFFIX_WRONG = "unable to parse quantity's suffix"
+
+
+class QuantityError(ValueError):
+    """A text that is no quantity; says so in the words of a real server."""
 
 
 class Quantity(NamedTuple):
@@ -52,11 +59,12 @@ class Quantity(NamedTuple):
         return -(-self.nanos // 10**6) if self.nanos >= 0 else self.nanos // 10**6
 
 
-def parse(text: str) -> Quantity:
-    """Read a quantity; less than a billionth is rounded up. Raises ValueError with the words of a real server."""
+def parse(value: object) -> Quantity:
+    """Read a quantity; a number counts as its text, less than a billionth is rounded up. Raises QuantityError."""
+    text = str(value)
     match = _QUANTITY.fullmatch(text)
-    if match is None or not text:
-        raise ValueError(FORMAT_WRONG)
+    if match is None or not text or len(text) > MAX_LENGTH:
+        raise QuantityError(FORMAT_WRONG)
     sign, whole, fraction, suffix, exponent_text = match.groups()
     digits = whole + (fraction or "")
     places = len(fraction or "")
@@ -85,12 +93,22 @@ def _suffix(suffix: str, exponent_text: str) -> tuple[int, int, str]:
             return 10, _DECIMAL[suffix], "decimal"
         if suffix in _BINARY:
             return 2, _BINARY[suffix], "binary"
-    elif suffix in ("e", "E") and exponent_text not in ("+", "-") and len(exponent_text) < 5:
+    elif suffix in ("e", "E") and exponent_text not in ("+", "-") and len(exponent_text) <= MAX_EXPONENT_LENGTH:
         return 10, int(exponent_text), "exponent"
-    raise ValueError(SUFFIX_WRONG)
+    raise QuantityError(SUFFIX_WRONG)
+
+
+def milli(value: object) -> int:
+    """Read a quantity in thousandths, rounded up: CPU. Raises QuantityError."""
+    return parse(value).milli
+
+
+def whole(value: object) -> int:
+    """Read a quantity in whole units, rounded up: bytes of memory, pods. Raises QuantityError."""
+    return parse(value).value
 
 
 @lru_cache(maxsize=1024)
 def canonical(text: str) -> str:
-    """The canonical form of a quantity: `1000m` is `1`, `1024Mi` is `1Gi`, `0.5` is `500m`. Raises ValueError."""
+    """The canonical form of a quantity: `1000m` is `1`, `1024Mi` is `1Gi`, `0.5` is `500m`. Raises QuantityError."""
     return str(parse(text))

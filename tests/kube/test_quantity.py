@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubeedge.apiserver import quantity
-from kubeedge.apiserver.quantity import Quantity
+from kubeedge.kube import quantity
+from kubeedge.kube.quantity import Quantity
 
 SUFFIXES = ["n", "u", "m", "", "k", "M", "G", "T", "Ki", "Mi", "Gi", "Ti", "e3", "E-2"]
 VALUES = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "e3": 3, "E-2": -2}
@@ -78,3 +78,17 @@ def test_whole_and_milli_values_are_rounded_up(nanos: int) -> None:
     amount = Quantity(nanos)
     assert 0 <= amount.value * 10**9 - nanos < 10**9
     assert 0 <= amount.milli * 10**6 - nanos < 10**6
+
+
+@pytest.mark.parametrize(("number", "nanos"), [(2, 2 * 10**9), (0.5, 5 * 10**8), (1e-7, 100)])
+def test_a_number_counts_as_its_text(number: float, nanos: int) -> None:
+    assert quantity.parse(number).nanos == nanos
+
+
+@given(st.text() | st.text("0123456789.eEinumkKMGTP+-", max_size=2000) | st.none() | st.booleans() | st.floats())
+def test_anything_is_a_quantity_or_said_to_be_none(value: object) -> None:
+    try:
+        read = quantity.parse(value)
+    except quantity.QuantityError:
+        return
+    assert quantity.parse(str(read)).nanos == read.nanos
