@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 from kubeedge.bus import Bus
 from kubeedge.cloudcore.edgecontroller.controller import EdgeController
@@ -79,7 +78,7 @@ class CloudCore:
         """Serve until cancelled. Raises CannotStartError, inside an exception group."""
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(_listening(self._monitor.run(), "monitor server"))
+                group.create_task(_listening(self._monitor.run, "monitor server"))
                 group.create_task(self._caches.run())
                 await self._join(group)
         finally:
@@ -137,7 +136,7 @@ class CloudCore:
         except OSError as error:
             raise CannotStartError(f"CloudHub cannot listen: {error}") from error
         group.create_task(hub.run())
-        group.create_task(_listening(self._certificates.run(), "certificate service"))
+        group.create_task(_listening(self._certificates.run, "certificate service"))
         await self._certificates.listening.wait()
         self.ready.set()
         log.info("ready hub_port=%d certificate_port=%d", self.hub_port, self.certificate_port)
@@ -213,8 +212,8 @@ async def _synced(informer: Informer) -> None:
             )
 
 
-async def _listening(serving: Coroutine[Any, Any, None], what: str) -> None:
+async def _listening(serve: Callable[[], Awaitable[None]], what: str) -> None:
     try:
-        await serving
+        await serve()
     except OSError as error:
         raise CannotStartError(f"{what} cannot listen: {error}") from error
