@@ -24,6 +24,7 @@ from kubeedge.edgecore.edged.runtime.process.runtime import ProcessRuntime
 from kubeedge.edgecore.hub.hub import EdgeHub
 from kubeedge.edgecore.metamanager.metamanager import MetaManager
 from kubeedge.edgecore.metamanager.schema import SCHEMA
+from kubeedge.kube import quantity
 from kubeedge.store.database import Database, StoreError
 
 log = logging.getLogger(__name__)
@@ -58,8 +59,9 @@ class EdgeCore:
         self._runtime: Runtime | None = None
         self._edged: Edged | None = None
         if modules.edged.enable:
-            self._runtime = _runtime(config, config_path)
-            self._edged = Edged(self._bus, self._runtime, _edged_settings(config), service_address=_service_address)
+            self._runtime = _runtime(config)
+            settings = _edged_settings(config, config_path)
+            self._edged = Edged(self._bus, self._runtime, settings, service_address=_service_address)
 
     async def run(self) -> None:
         """Run the node until cancelled. Raises CannotStartError, inside an exception group."""
@@ -158,16 +160,19 @@ def _hub(bus: Bus, config: configuration.EdgeCore, certificates: CertificateKeep
     )
 
 
-def _runtime(config: configuration.EdgeCore, config_path: Path) -> Runtime:
-    """Return the runtime that the endpoint names. Raises ConfigError for one that is not built in."""
+def _runtime(config: configuration.EdgeCore) -> Runtime:
+    """Return the runtime that the endpoint names; anything but process:// is the socket of a container engine."""
     edged = config.modules.edged
-    endpoint = urlsplit(edged.tailored_kubelet_config.container_runtime_endpoint)
-    if endpoint.scheme != PROCESS:
-        key = "modules.edged.tailoredKubeletConfig.containerRuntimeEndpoint"
-        text = "container engines cannot be driven by this version yet, only process:// (local processes) can"
-        raise ConfigError(config_path, [Problem(key, text)])
-    folder = Path(endpoint.path) if endpoint.path.strip("/") else _beside_database(config, PROCESS_FOLDER)
-    return ProcessRuntime(folder, node_ip=edged.node_ip)
+    kubelet = edged.tailored_kubelet_config
+    endpoint = urlsplit(kubelet.container_runtime_endpoint)
+    if endpoint.scheme == PROCESS:
+        folder = Path(endpoint.path) if endpoint.path.strip("/") else _beside_database(config, PROCESS_FOLDER)
+        return ProcessRuntime(folder, node_ip=edged.node_ip)
+    # Imported here: a node without a container engine does without the memory of gRPC.
+    from kubeedge.edgecore.edged.runtime.cri.runtime import CriRuntime
+
+    seccomp_folder = Path(edged.root_directory) / "seccomp"
+    return CriRuntime(kubelet.container_runtime_endpoint, kubelet.image_service_endpoint, seccomp_folder=seccomp_folder)
 
 
 def _beside_database(config: configuration.EdgeCore, name: str) -> Path:
@@ -179,14 +184,14 @@ def _service_address() -> tuple[str, str]:
     return os.environ.get("METASERVER_DUMMY_IP", ""), os.environ.get("METASERVER_DUMMY_PORT", "")
 
 
-def _edged_settings(config: configuration.EdgeCore) -> Settings:
+def _edged_settings(config: configuration.EdgeCore, config_path: Path) -> Settings:
+    """Return how edged is set up. Raises ConfigError for a quantity that is none."""
     edged = config.modules.edged
     kubelet = edged.tailored_kubelet_config
     return Settings(
         node_name=edged.hostname_override,
         root_directory=Path(edged.root_directory),
         logs_directory=Path(kubelet.pod_logs_dir),
-        runtime_name=PROCESS,
         node_ip=edged.node_ip,
         pod_query_namespace=edged.register_node_namespace,
         node_labels=edged.node_labels,
@@ -208,7 +213,17 @@ def _edged_settings(config: configuration.EdgeCore) -> Settings:
         eviction_hard=kubelet.eviction_hard,
         pressure_transition_s=kubelet.eviction_pressure_transition_period,
         dead_containers_kept=max(edged.max_per_pod_container_count, 0),
+        log_max_size_bytes=_bytes(config_path, "containerLogMaxSize", kubelet.container_log_max_size),
+        log_max_files=kubelet.container_log_max_files,
     )
+
+
+def _bytes(config_path: Path, key: str, text: str) -> int:
+    try:
+        return quantity.whole(text)
+    except quantity.QuantityError as error:
+        problem = Problem(f"modules.edged.tailoredKubeletConfig.{key}", str(error))
+        raise ConfigError(config_path, [problem]) from None
 
 
 def _taints(kubelet: TailoredKubeletConfig) -> list[dict[str, object]]:

@@ -16,6 +16,7 @@ from kubeedge.edgecore.edged import admission
 from kubeedge.edgecore.edged.events import Events
 from kubeedge.edgecore.edged.folders import Folders
 from kubeedge.edgecore.edged.images import Images
+from kubeedge.edgecore.edged.log_rotation import MAX_FILES, MAX_SIZE_BYTES, LogRotation
 from kubeedge.edgecore.edged.meta import SOURCE, MetaClient, MetaError
 from kubeedge.edgecore.edged.network import ClusterDns
 from kubeedge.edgecore.edged.node import hardware
@@ -62,14 +63,13 @@ _EVICTION_HARD = {
 class Settings:
     """How the node is set up; the defaults are upstream's (spec 05 §4.1). Times in seconds.
 
-    runtime_name is the scheme of container ids. server_port 0 takes any free port, None starts no server.
+    server_port 0 takes any free port, None starts no server.
     retry_s: after what failed; relist_s: how often the whole runtime is listed beside its events.
     """
 
     node_name: str
     root_directory: Path
     logs_directory: Path
-    runtime_name: str
     node_ip: str = ""
     pod_query_namespace: str = "default"
     node_labels: Mapping[str, str] = field(default_factory=dict)
@@ -93,6 +93,8 @@ class Settings:
     eviction_hard: Mapping[str, str] = field(default_factory=lambda: dict(_EVICTION_HARD))
     pressure_transition_s: float = 300.0
     dead_containers_kept: int = 1
+    log_max_size_bytes: int = MAX_SIZE_BYTES
+    log_max_files: int = MAX_FILES
 
 
 class Edged:
@@ -228,7 +230,6 @@ class _Parts:
         dns = settings.cluster_dns
         services = Services(
             runtime=runtime,
-            runtime_name=settings.runtime_name,
             watcher=self.watcher,
             prober=self.prober,
             mounter=VolumeMounter(folders, objects),
@@ -268,6 +269,13 @@ class _Parts:
         self.watcher.on_change(self.pods.changed)
         self.watcher.on_return(self.pods.runtime_returned)
         self.watcher.on_return(self.node.look_again)
+        self.log_rotation = LogRotation(
+            runtime,
+            self.watcher.running_logs,
+            now,
+            max_size_bytes=settings.log_max_size_bytes,
+            max_files=settings.log_max_files,
+        )
         self.server: Server | None = None
         if settings.server_port is not None:
             self.server = Server(settings.server_address, settings.server_port, self.pods.list, self._sync_problem)
@@ -282,6 +290,7 @@ class _Parts:
             self.node,
             self.lease,
             self.pods,
+            self.log_rotation,
         ]
         return [*parts, self.server] if self.server is not None else parts
 

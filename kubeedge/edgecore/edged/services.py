@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kubeedge.edgecore.edged.downward import Place
 from kubeedge.edgecore.edged.events import Events
@@ -30,7 +30,6 @@ class Services:
     """now gives Unix time in seconds; service_address is what E1 of spec 05 puts into every container."""
 
     runtime: Runtime
-    runtime_name: str
     watcher: RuntimeWatcher
     prober: Prober
     mounter: VolumeMounter
@@ -49,6 +48,12 @@ class Services:
     retry_s: float = RETRY_S
     jitter: Callable[[], float] = lambda: 0.5
     dead_containers_kept: int = 1
+
+    @property
+    def sandbox_limits(self) -> NodeLimits:
+        """The limits with the cgroup driver that the runtime wants, where it says so."""
+        driver = self.watcher.cgroup_driver
+        return replace(self.limits, cgroup_driver=driver) if driver else self.limits
 
     def place(self, pod_ips: list[str]) -> Place:
         """Return where a pod with these addresses runs."""

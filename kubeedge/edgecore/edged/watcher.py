@@ -10,6 +10,7 @@ from kubeedge.edgecore.edged import labels
 from kubeedge.edgecore.edged.observation import Observed, ObservedContainer, newest_first
 from kubeedge.edgecore.edged.runtime.interface import (
     Container,
+    ContainerState,
     ContainerStatus,
     Runtime,
     RuntimeCallError,
@@ -62,6 +63,9 @@ class RuntimeWatcher:
         self._ended = 0
         self._listing = asyncio.Lock()
         self.listed_at: float | None = None
+        # The scheme of container ids (`containerd`), known once the runtime was listed; how it wants cgroups named.
+        self.runtime_name = ""
+        self.cgroup_driver = ""
 
     def on_change(self, listener: Callable[[str], None]) -> None:
         """Call listener(pod uid) when something of that pod has changed."""
@@ -83,6 +87,11 @@ class RuntimeWatcher:
         """Return what the last listing had of a pod."""
         listing = self._pods.get(uid) or _Listing()
         return list(listing.sandboxes), list(listing.containers)
+
+    def running_logs(self) -> list[tuple[str, str]]:
+        """Return id and log file of each container that runs."""
+        running = (s for s in self._containers.values() if s.state is ContainerState.RUNNING)
+        return [(status.id, status.log_path) for status in running if status.log_path]
 
     async def observe(self, uid: str) -> Observed:
         """Return what the runtime has of a pod, listed after this call. Raises RuntimeUnavailableError."""
@@ -135,6 +144,8 @@ class RuntimeWatcher:
             self._begun += 1
             number = self._begun
             try:
+                if not self.runtime_name:
+                    await self._meet()
                 sandboxes = await self._runtime.list_sandboxes()
                 containers = await self._runtime.list_containers()
             except (RuntimeUnavailableError, RuntimeCallError) as error:
@@ -144,6 +155,11 @@ class RuntimeWatcher:
             self._ended = number
             self.listed_at = asyncio.get_running_loop().time()
             _relists.inc("ok")
+
+    async def _meet(self) -> None:
+        version = await self._runtime.version()
+        self.cgroup_driver = (await self._runtime.status()).cgroup_driver
+        self.runtime_name = version.name
 
     def _take(self, sandboxes: list[Sandbox], containers: list[Container]) -> None:
         pods: dict[str, _Listing] = {}

@@ -292,7 +292,7 @@ class PodWorker:
 
     def _publish(self, *, is_over: bool = False) -> None:
         facts = status.Facts(
-            runtime_name=self._services.runtime_name,
+            runtime_name=self._services.watcher.runtime_name,
             host_ips=self._services.host_ips,
             health=self._services.prober,
             previous=self._status,
@@ -343,7 +343,7 @@ class PodWorker:
             reason, _, message = problem.partition(": ")
             self._services.events.pod(self.pod, "Warning", reason, message)
         logs = str(self._services.folders.pod_logs(self.pod))
-        return specification.sandbox_config(self.pod, attempt, dns, logs, self._services.limits)
+        return specification.sandbox_config(self.pod, attempt, dns, logs, self._services.sandbox_limits)
 
     async def _prepare(self) -> bool:
         """Make folders and volumes; False when a volume is not there yet, which is waited for."""

@@ -111,7 +111,6 @@ class Bench:
             NODE,
             self.folder / "kubelet",
             self.folder / "logs",
-            "memory",
             "127.0.0.1",
             server_port=None,
             eviction_hard={},

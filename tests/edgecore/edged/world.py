@@ -52,7 +52,6 @@ class EdgeNode:
             node_name=NODE_NAME,
             root_directory=self.folder / "kubelet",
             logs_directory=self.folder / "logs",
-            runtime_name="process",
             node_ip=NODE_IP,
             server_port=0,
             # Another node agent on this machine would clear away cgroups of pods that it does not know.
