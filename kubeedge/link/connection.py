@@ -21,6 +21,7 @@ from kubeedge._speedups.frames import (
     frame,
 )
 from kubeedge.link.upgrade import UpgradeError, end_of_head
+from kubeedge.metrics import Counter
 
 # Every connection of the process receives into this one: a loop fills it and hands it over without a step between.
 _ARRIVED = bytearray(64 * 1024)
@@ -30,6 +31,10 @@ _ARRIVED_VIEW = memoryview(_ARRIVED)
 HIGH_WATER_BYTES = 256 * 1024
 # How long TLS may take to say goodbye. asyncio waits 30 s by default, which would keep dead sessions in memory.
 TLS_SHUTDOWN_TIMEOUT_S = 5.0
+
+protocol_errors = Counter(
+    "kubeedge_link_protocol_errors_total", "Connections ended for what the peer sent, by close code", labels=("code",)
+)
 
 
 class Receiver(Protocol):
@@ -252,6 +257,7 @@ class Connection(asyncio.BufferedProtocol, ABC):
             if self.is_closed:
                 return
         if self._reader.failure_code:
+            protocol_errors.inc(str(self._reader.failure_code))
             self.close(self._reader.failure_code, self._reader.failure)
 
     def _lost(self, reason: str) -> None:

@@ -14,7 +14,7 @@ from websockets.asyncio.server import serve as websockets_serve
 
 from kubeedge._speedups import frames
 from kubeedge.link.client import ClientConnection, ConnectError, connect
-from kubeedge.link.connection import Connection
+from kubeedge.link.connection import Connection, protocol_errors
 from kubeedge.link.server import Listener, ServerConnection, common_name, forbidden, refused_connections
 from kubeedge.link.upgrade import UpgradeRequest
 from tests.link.certificates import TestAuthority
@@ -258,11 +258,13 @@ async def test_an_offence_ends_the_connection_with_its_code(authority: TestAutho
         cloud(authority.server_context(), max_message=1000) as server,
         websockets_connect(server.url, ssl=authority.client_context("e1"), compression=None) as client,
     ):
+        before = protocol_errors.value(str(code))
         client.transport.write(wire)
         with pytest.raises(websockets.ConnectionClosed) as caught:
             await asyncio.wait_for(client.recv(), WAIT_S)
         assert caught.value.rcvd is not None
         assert caught.value.rcvd.code == code
+        assert protocol_errors.value(str(code)) == before + 1
         assert await (await server.inbox()).end()
 
 
