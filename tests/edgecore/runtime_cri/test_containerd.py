@@ -22,4 +22,3 @@ async def test_container_runs_and_its_end_is_seen(node: Node) -> None:
     assert [(c.id, c.sandbox_id, c.state) for c in containers] == [
         (container_id, node.sandbox_id, ContainerState.EXITED)
     ]
-    assert node.runtime.name == "containerd"

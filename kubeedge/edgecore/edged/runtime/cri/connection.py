@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable
 from functools import cached_property
 from typing import TypeVar
 
@@ -32,6 +31,9 @@ PATIENCE_S = 5.0
 PROBE_TIMEOUT_S = 5.0
 # A runtime that is stuck is asked this often whether it is back.
 RETRY_S = 1.0
+
+# Messages of a stream that wait for their reader.
+STREAM_BACKLOG = 64
 
 # What containerd answers to everything while it reads what it knew before its restart.
 _NOT_YET = "server is not initialized yet"
@@ -107,43 +109,46 @@ class Connection:
         A call that takes longer than timeout_s (None: as long as it needs) is refused with DEADLINE_EXCEEDED: the
         runtime may be well all the same.
         """
-        if self._trouble:
-            raise RuntimeUnavailableError(self._trouble)
+        self._check()
         ticket = object()
         self._pending[ticket] = asyncio.get_running_loop().time()
         try:
-            with self._errors_as_ours():
-                return await method(request, timeout=timeout_s)
+            return await self._attempt(method, request, timeout_s)
         finally:
             del self._pending[ticket]
+
+    async def _attempt(
+        self, method: UnaryUnaryMethod[Request, Answer], request: Request, timeout_s: float | None
+    ) -> Answer:
+        # The library breaks a call off by cancelling the task that makes it, sometimes more than once. In a task of its
+        # own that cannot be taken for, nor hide, a cancellation of the caller.
+        async with asyncio.TaskGroup() as group:
+            attempt = group.create_task(_outcome(method(request, timeout=timeout_s)))
+        outcome = attempt.result()
+        if isinstance(outcome, Exception):
+            raise self._as_ours(outcome) from None
+        return outcome
 
     async def stream(
         self, method: UnaryStreamMethod[Request, Answer], request: Request
     ) -> AsyncGenerator[Answer, None]:
         """Give the messages of a stream until it ends. Raises RefusedError, RuntimeUnavailableError."""
-        if self._trouble:
-            raise RuntimeUnavailableError(self._trouble)
-        with self._errors_as_ours():
-            async with method.open() as stream:
-                await stream.send_message(request, end=True)
-                async for message in stream:
-                    yield message
+        self._check()
+        # Bounded: a reader that is slow keeps the runtime from sending more.
+        queue: asyncio.Queue[Answer | Exception | None] = asyncio.Queue(STREAM_BACKLOG)
+        async with asyncio.TaskGroup() as group:
+            reading = group.create_task(_read(method, request, queue))
+            try:
+                while (item := await queue.get()) is not None and not isinstance(item, Exception):
+                    yield item
+            finally:
+                reading.cancel()
+        if item is not None:
+            raise self._as_ours(item) from None
 
-    @contextmanager
-    def _errors_as_ours(self) -> Iterator[None]:
-        task = asyncio.current_task()
-        assert task is not None
-        cancellations = task.cancelling()
-        try:
-            yield
-        except _FAILURES as error:
-            # The library breaks a call off by cancelling its task. That cancellation is taken back; one by somebody
-            # else at the same moment goes on: swallowed, it would keep the daemon from ending.
-            if isinstance(error, (TimeoutError, StreamTerminatedError)) and task.cancelling() > cancellations:
-                task.uncancel()
-            if task.cancelling() > cancellations:
-                raise asyncio.CancelledError from None
-            raise self._as_ours(error) from None
+    def _check(self) -> None:
+        if self._trouble:
+            raise RuntimeUnavailableError(f"{self.endpoint}: {self._trouble}")
 
     def _as_ours(self, error: Exception) -> RefusedError | RuntimeUnavailableError:
         if isinstance(error, GRPCError):
@@ -180,8 +185,7 @@ class Connection:
 
     async def _answers(self) -> bool:
         try:
-            with self._errors_as_ours():
-                await self.runtime.Version(cri.VersionRequest(), timeout=self._probe_timeout_s)
+            await self._attempt(self.runtime.Version, cri.VersionRequest(), self._probe_timeout_s)
         except RefusedError as error:
             return error.status is not Status.DEADLINE_EXCEEDED
         except RuntimeUnavailableError as error:
@@ -205,3 +209,26 @@ class Connection:
         """Close the channel: what is pending fails, the next call opens it again."""
         if "_channel" in self.__dict__:
             self._channel.close()
+
+
+async def _outcome(call: Awaitable[Answer]) -> Answer | Exception:
+    """Await a call of the library; return what it raises."""
+    try:
+        return await call
+    except _FAILURES as error:
+        return error
+
+
+async def _read(
+    method: UnaryStreamMethod[Request, Answer], request: Request, queue: asyncio.Queue[Answer | Exception | None]
+) -> None:
+    """Put the messages of a stream into the queue, at its end None or what it failed with."""
+    try:
+        async with method.open() as stream:
+            await stream.send_message(request, end=True)
+            async for message in stream:
+                await queue.put(message)
+    except _FAILURES as error:
+        await queue.put(error)
+    else:
+        await queue.put(None)

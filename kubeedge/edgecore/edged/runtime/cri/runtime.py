@@ -76,11 +76,6 @@ class CriRuntime:
         self._version: RuntimeVersion | None = None
         self._cgroup_driver: str | None = None
 
-    @property
-    def name(self) -> str:
-        """Name of the runtime as container ids carry it (`containerd`); known once something was listed."""
-        return self._version.name if self._version is not None else ""
-
     async def run(self) -> None:
         """Watch over the connection until cancelled; containers go on after that."""
         async with asyncio.TaskGroup() as group:
@@ -127,8 +122,6 @@ class CriRuntime:
 
     async def list_sandboxes(self) -> list[Sandbox]:
         """Return all sandboxes."""
-        if self._version is None:
-            await self.version()
         answer = await self._ask("ListError", self._connection.runtime.ListPodSandbox, cri.ListPodSandboxRequest())
         return [answers.sandbox(item) for item in answer.items]
 
@@ -159,8 +152,6 @@ class CriRuntime:
 
     async def list_containers(self) -> list[Container]:
         """Return all containers, running or not."""
-        if self._version is None:
-            await self.version()
         answer = await self._ask("ListError", self._connection.runtime.ListContainers, cri.ListContainersRequest())
         return [answers.container(message) for message in answer.containers]
 
