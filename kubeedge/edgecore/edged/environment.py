@@ -123,7 +123,7 @@ def texts(found: Object, is_secret: bool) -> dict[str, str]:
     decoded: dict[str, str] = {}
     for key, value in data.items():
         try:
-            decoded[key] = base64.b64decode(value or "").decode("utf-8", "replace")
+            decoded[key] = base64.b64decode(value or "", validate=True).decode("utf-8", "replace")
         except (binascii.Error, ValueError):
             raise ConfigError(f"value of key {key} is not base64") from None
     return decoded

@@ -61,14 +61,15 @@ class Simulation:
         self._ids = 0
 
     def decide(self) -> Plan:
-        return decide(self.pod, newest_first(self.observed), self.memory, self.health, {}, self.now)
+        plan = decide(self.pod, newest_first(self.observed), self.memory, self.health, {}, self.now)
+        self.memory.waiting.update(plan.waiting)
+        return plan
 
     def apply(self, plan: Plan) -> None:
         """Do what a worker does with a plan."""
         for kill in plan.kills:
             self.end(kill.container, 137)
-            if kill.is_replacement:
-                self.memory.replaced.add(kill.container.id)
+            self.memory.carried_out(kill)
         if plan.sandbox_attempt is not None:
             for container in self.observed.running:
                 self.end(container, 137)
@@ -80,6 +81,7 @@ class Simulation:
             name = start.container["name"]
             if start.failed_at is not None:
                 self.memory.backoff(name).advance(start.failed_at, self.now)
+            self.memory.waiting.pop(name, None)
             self.start(name, start.restart_count)
 
     def settle(self) -> Plan:
@@ -306,6 +308,31 @@ def test_back_off_message_names_pause_container_and_pod() -> None:
         sim.end(sim.observed.running[0], 1)
         plan = sim.settle()
     assert plan.waiting["a"].message == "back-off 10s restarting failed container=a pod=p_default(u)"
+
+
+def test_container_killed_for_its_probe_is_put_off_by_the_end_of_its_predecessor() -> None:
+    """The numbers are those of the recorded p-live, which lives for 12 s each time."""
+    sim = Simulation(make_pod())
+    sim.settle()
+    lives, pauses = 12.0, []
+    for _ in range(6):
+        sim.now += lives
+        sim.health.failed[sim.observed.running[0].id] = Unhealthy("liveness")
+        plan = sim.settle()
+        pauses.append(0.0 if plan.wake_at is None else plan.wake_at - sim.now)
+        sim.now = plan.wake_at or sim.now
+        sim.settle()
+    assert pauses == [0, 0, 0, 20, 40, 80]
+
+
+def test_container_killed_for_its_probe_is_put_off_also_when_its_predecessors_are_cleared_away() -> None:
+    sim = Simulation(make_pod())
+    sim.settle()
+    for _ in range(3):
+        sim.observed.containers = sim.observed.running
+        sim.health.failed[sim.observed.running[0].id] = Unhealthy("liveness")
+        plan = sim.settle()
+    assert plan.waiting["a"].reason == "CrashLoopBackOff"
 
 
 def test_container_that_ran_well_starts_with_the_shortest_pause_again() -> None:

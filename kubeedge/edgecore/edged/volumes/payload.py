@@ -111,10 +111,10 @@ def content(found: Object, is_secret: bool) -> dict[str, bytes]:
     data: Mapping[str, str] = found.get("data") or {}
     try:
         if is_secret:
-            return {key: base64.b64decode(value or "") for key, value in data.items()}
+            return {key: base64.b64decode(value or "", validate=True) for key, value in data.items()}
         plain = {key: value.encode() for key, value in data.items()}
         binary: Mapping[str, str] = found.get("binaryData") or {}
-        return plain | {key: base64.b64decode(value or "") for key, value in binary.items()}
+        return plain | {key: base64.b64decode(value or "", validate=True) for key, value in binary.items()}
     except (binascii.Error, ValueError) as error:
         raise _BadDataError(f"data cannot be decoded: {error}") from None
 
