@@ -64,7 +64,7 @@ def pod(container: dict[str, Any] | None = None, **metadata: Any) -> Pod:
         "serviceAccountName": "robot",
         "containers": [{"name": "main", "image": "i", **(container or {})}],
     }
-    return Pod({"metadata": {**known, **metadata}, "spec": spec})
+    return Pod({"metadata": metadata, "spec": spec})
 
 
 @pytest.mark.parametrize(
