@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -265,6 +267,44 @@ async def test_after_a_reboot_nothing_runs_and_no_stranger_is_killed(node: Node)
     assert (await node.runtime.list_sandboxes())[0].state is SandboxState.NOT_READY
     os.kill(pid, 0)
     os.kill(pid, signal.SIGKILL)
+
+
+async def test_container_without_a_record_is_ended_and_others_are_not(node: Node) -> None:
+    broken, healthy = await node.run("sleep", "60"), await node.run("sleep", "60")
+    pid = node.pid(broken)
+    await node.stop()
+    (node.root / "containers" / broken / "container.json").write_text("{")
+    (node.root / "containers" / "half-made").mkdir()
+    await node.restart_after_stop()
+    assert [one.id for one in await node.runtime.list_containers()] == [healthy]
+    assert {folder.name for folder in (node.root / "containers").iterdir()} == {healthy}
+    assert not Path(f"/proc/{pid}").exists()
+    assert (await node.runtime.container_status(healthy)).state is ContainerState.RUNNING
+
+
+@needs_root
+async def test_full_disk_is_an_error_of_the_start_and_harms_nobody(node: Node) -> None:
+    """Records lie on a small file system of their own here."""
+    small = node.folder / "small"
+    small.mkdir()
+    running = await node.run(*SLEEP)
+    container = await node.create("sleep", "60")
+    target = node.root / "containers" / container
+    kernel.mount("small", str(small), "tmpfs", 0, "size=64k")
+    try:
+        shutil.copytree(target, small, dirs_exist_ok=True)
+        shutil.rmtree(target)
+        target.symlink_to(small)
+        with contextlib.suppress(OSError):
+            (small / "filler").write_bytes(bytes(100_000))
+        with pytest.raises(RuntimeCallError, match=r"cannot be written down: No space left on device|No space left"):
+            await node.runtime.start_container(container)
+        assert (await node.runtime.exec_sync(running, ["true"], 5)).exit_code == 0
+        assert "end not written down" in (node.root / "supervisor.log").read_text()
+    finally:
+        target.unlink()
+        kernel.unmount(str(small), kernel.MNT_DETACH)
+        target.mkdir()
 
 
 async def test_calls_fail_clearly_until_the_supervisor_is_there(tmp_path: Path) -> None:
@@ -699,6 +739,7 @@ async def test_user_without_rights_has_volumes_and_namespaces_by_a_user_namespac
         assert "mount" not in told["features"]
         return
     assert told["output"] == ["1", "65534", "web", "text"]
+    assert told["ipc"][0] == told["ipc"][1]
     assert told["exec"] == "65534\n"
     assert "runAsUser 0 needs edgecore to run as root" in told["refused"]
 

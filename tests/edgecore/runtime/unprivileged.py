@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kubeedge.edgecore.edged.runtime.interface import Mount, RuntimeCallError, SecurityContext
-from kubeedge.edgecore.edged.runtime.process import kernel, supervisor
+from kubeedge.edgecore.edged.runtime.process import kernel, program
 from tests.edgecore.runtime.conftest import Node, until
 
 NOBODY = 65534
@@ -25,7 +25,7 @@ async def main(folder: Path) -> dict[str, Any]:
     node = Node(folder)
     node.runtime._records.make_folders()
     if not os.fork():
-        supervisor._run(str(node.root), -1)
+        program.run(str(node.root))
 
     async def started() -> None:
         await until((node.root / "supervisor.sock").exists)
@@ -42,6 +42,8 @@ async def main(folder: Path) -> dict[str, Any]:
             "sh", "-c", script, mounts=[Mount("/not-on-host", str(folder / "file"))], log_path="0"
         )
         await until(lambda: len(node.output("0")) == 4)
+        sibling = await node.run("sleep", "60")
+        told["ipc"] = [os.readlink(f"/proc/{node.pid(one)}/ns/ipc") for one in (container, sibling)]
         told["output"] = node.output("0")
         told["exec"] = (await node.runtime.exec_sync(container, ["id", "-u"], 5)).stdout.decode()
         try:

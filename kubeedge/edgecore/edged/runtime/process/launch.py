@@ -42,8 +42,10 @@ def container(folder: str, sibling: int, terminal: int, channel: int) -> NoRetur
         plan = read_plan(folder)
         wanted = set(plan["namespaces"])
         if sibling and "ipc" in wanted:
-            namespaces.join(sibling, ["ipc"])
-            wanted.discard("ipc")
+            # An IPC namespace belongs to the user namespace that it was made in.
+            shared = wanted & {"user", "ipc"}
+            namespaces.join(sibling, shared)
+            wanted -= shared
         namespaces.unshare(wanted)
         _become_child(channel)
         if not os.read(channel, 1):

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from kubeedge.edgecore.edged.runtime.interface import ContainerConfig, SandboxConfig
-from kubeedge.edgecore.edged.runtime.process import launch
+from kubeedge.edgecore.edged.runtime.process import disk, launch
 
 
 @dataclass(slots=True)
@@ -84,7 +84,7 @@ class Records:
 
     def save_sandbox(self, record: SandboxRecord) -> None:
         """Write a sandbox's record durably."""
-        _write(self._root / "sandboxes" / f"{record.id}.json", msgspec.json.encode(record))
+        disk.write_durably(f"{self._root}/sandboxes/{record.id}.json", msgspec.json.encode(record))
 
     def remove_sandbox(self, sandbox_id: str) -> None:
         """Remove a sandbox's files."""
@@ -107,8 +107,14 @@ class Records:
         if plan["uid"] >= 0 and os.geteuid() == 0:
             os.chown(folder / "work", plan["uid"], -1)
         # Version 2 of the format is read by every Python that an older supervisor may run on.
-        _write(folder / launch.PLAN, marshal.dumps(plan, 2))
-        _write(folder / "container.json", msgspec.json.encode(record))
+        disk.write_durably(f"{folder}/{launch.PLAN}", marshal.dumps(plan, 2))
+        disk.write_durably(f"{folder}/container.json", msgspec.json.encode(record))
+
+    def remove_all_but(self, container_ids: set[str]) -> None:
+        """Remove folders of containers that are not among these."""
+        for folder in (self._root / "containers").iterdir():
+            if folder.name not in container_ids:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def remove_container(self, container_id: str) -> None:
         """Remove a container's folder, the record first."""
@@ -116,20 +122,3 @@ class Records:
         with contextlib.suppress(FileNotFoundError):
             (folder / "container.json").unlink()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def boot_id() -> str:
-    """Return what names this run of the machine."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Replace a file so that after a power cut it has the old or the new content."""
-    draft = path.with_name(path.name + ".new")
-    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        os.write(fd, data)
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    draft.rename(path)

@@ -34,10 +34,10 @@ from kubeedge.edgecore.edged.runtime.interface import (
     SandboxState,
     SandboxStatus,
 )
-from kubeedge.edgecore.edged.runtime.process import plan, refusal
+from kubeedge.edgecore.edged.runtime.process import disk, plan, refusal
 from kubeedge.edgecore.edged.runtime.process.client import Client, RefusedError
 from kubeedge.edgecore.edged.runtime.process.images import Images
-from kubeedge.edgecore.edged.runtime.process.records import ContainerRecord, Records, SandboxRecord, boot_id
+from kubeedge.edgecore.edged.runtime.process.records import ContainerRecord, Records, SandboxRecord
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class ProcessRuntime:
 
     async def run(self) -> None:
         """Keep in touch with the supervisor, and start one when there is none. Containers go on after that."""
-        self._boot_id = boot_id()
+        self._boot_id = disk.boot_id()
         self._records.make_folders()
         self._sandboxes, self._containers, broken = self._records.load()
         for path in broken:
@@ -121,10 +121,20 @@ class ProcessRuntime:
                     else:
                         known[fields[0]] = _progress(fields)
                 elif word == "synced":
+                    await self._end_strangers(known)
                     self._progress = known
                     self._is_ready = True
                     for sandbox in self._sandboxes.values():
                         self._publish(sandbox.config.uid)
+
+    async def _end_strangers(self, known: dict[str, _Progress]) -> None:
+        """End containers that have no record, because it cannot be read or their removal was cut short."""
+        for container_id in [one for one in known if one not in self._containers]:
+            log.warning("container without a record ended id=%s", container_id)
+            await self._client.ask("stop", container_id, "0")
+            await self._client.ask("forget", container_id)
+            del known[container_id]
+        await asyncio.to_thread(self._records.remove_all_but, set(self._containers))
 
     async def _renewed(self, version: str) -> bool:
         try:
@@ -192,9 +202,7 @@ class ProcessRuntime:
                 "CreatePodSandboxError", f"runtime handler {config.runtime_handler} is not supported"
             )
         record = SandboxRecord(secrets.token_hex(32), config, time.time_ns(), self._boot_id)
-        if config.log_directory:
-            os.makedirs(config.log_directory, mode=0o755, exist_ok=True)
-        self._records.save_sandbox(record)
+        await self._save(record, "CreatePodSandboxError")
         self._sandboxes[record.id] = record
         self._publish(config.uid)
         return record.id
@@ -208,8 +216,8 @@ class ProcessRuntime:
             await self.stop_container(container.id, 0)
         if record.is_ready:
             record.is_ready = False
-            self._records.save_sandbox(record)
             self._publish(record.config.uid)
+            await self._save(record, "StopPodSandboxError")
 
     async def remove_sandbox(self, sandbox_id: str) -> None:
         """Remove a sandbox with its containers."""
@@ -220,6 +228,12 @@ class ProcessRuntime:
         self._records.remove_sandbox(sandbox_id)
         if record is not None:
             self._publish(record.config.uid)
+
+    async def _save(self, record: SandboxRecord, reason: str) -> None:
+        try:
+            await asyncio.to_thread(self._records.save_sandbox, record)
+        except OSError as error:
+            raise RuntimeCallError(reason, f"sandbox cannot be written down: {error}") from error
 
     # Containers
 
@@ -289,12 +303,14 @@ class ProcessRuntime:
         container = ContainerRecord(
             container_id, sandbox_id, config, time.time_ns(), described.id, log_path, made["cgroup"]
         )
-        try:
-            self._records.save_container(container, made)
-        except (OSError, ValueError) as error:
-            self._records.remove_container(container_id)
-            raise RuntimeCallError("CreateContainerError", f"container cannot be made: {error}") from error
+        # Known from now on: a caller that is cancelled while the disk works must not leave what nobody knows.
         self._containers[container_id] = container
+        try:
+            await asyncio.to_thread(self._records.save_container, container, made)
+        except (OSError, ValueError) as error:
+            del self._containers[container_id]
+            await asyncio.to_thread(self._records.remove_container, container_id)
+            raise RuntimeCallError("CreateContainerError", f"container cannot be made: {error}") from error
         self._changed(container_id)
         return container_id
 
