@@ -13,7 +13,14 @@ from kubeedge.edgecore.edged.images import ImageError
 from kubeedge.edgecore.edged.machine import Start
 from kubeedge.edgecore.edged.pod import Object, Pod
 from kubeedge.edgecore.edged.probes.checks import Target
-from kubeedge.edgecore.edged.runtime.interface import ContainerConfig, Image, Mount, RuntimeCallError, SandboxConfig
+from kubeedge.edgecore.edged.runtime.interface import (
+    ContainerConfig,
+    ContainerState,
+    Image,
+    Mount,
+    RuntimeCallError,
+    SandboxConfig,
+)
 from kubeedge.edgecore.edged.services import Services, field_path
 from kubeedge.edgecore.edged.volumes.payload import MountError
 from kubeedge.metrics import Counter
@@ -79,7 +86,11 @@ class Launcher:
         try:
             await self._services.runtime.start_container(container_id)
         except RuntimeCallError as error:
-            raise self._failed(tell, "RunContainerError", error.message) from None
+            failed = self._failed(tell, "RunContainerError", error.message)
+            if await self._has_exited(container_id):
+                # It is dead as one that crashed: the back-off of crashes says when it is tried again.
+                failed.retry_at = 0.0
+            raise failed from None
         tell("Normal", "Started", f"Started container {container['name']}")
         _starts.inc("ok")
         log.info("container started pod=%s container=%s attempt=%d", pod.key, container["name"], config.attempt)
@@ -97,6 +108,13 @@ class Launcher:
         tell("Warning", "Failed", f"Error: {message}")
         _starts.inc(reason)
         return StartError(reason, message, self._services.now() + self._services.retry_s)
+
+    async def _has_exited(self, container_id: str) -> bool:
+        try:
+            status = await self._services.runtime.container_status(container_id)
+        except RuntimeCallError:
+            return False
+        return status.state is ContainerState.EXITED
 
     async def _image(
         self, pod: Pod, container: Object, sandbox: SandboxConfig, tell: Callable[[str, str, str], None]

@@ -64,17 +64,25 @@ class Memory:
     """What is remembered of a pod between two decisions; containers are named, times are seconds of Unix time.
 
     backoffs: how long a container that crashes is left alone. waiting: why its last start failed. retry_at: not to be
-    tried before. replaced: ids of containers that were killed because their specification changed.
+    tried before. killed: id of the container that was last killed to be started anew. replaced: ids of containers that
+    were killed because their specification changed.
     """
 
     backoffs: dict[str, Backoff] = field(default_factory=dict)
     waiting: dict[str, Waiting] = field(default_factory=dict)
     retry_at: dict[str, float] = field(default_factory=dict)
+    killed: dict[str, str] = field(default_factory=dict)
     replaced: set[str] = field(default_factory=set)
 
     def backoff(self, name: str) -> Backoff:
         """Return the clock of a container."""
         return self.backoffs.setdefault(name, Backoff())
+
+    def carried_out(self, kill: Kill) -> None:
+        """Note that a container was killed as planned."""
+        self.killed[kill.container.name] = kill.container.id
+        if kill.is_replacement:
+            self.replaced.add(kill.container.id)
 
     def retry_now(self) -> None:
         """Let everything be tried at once whose cause may be gone; crashes keep their back-off."""
@@ -306,17 +314,15 @@ class _Step:
 
     def _start(self, container: Object, role: Role, newest: ObservedContainer | None) -> None:
         name = container["name"]
-        failed_at = None
-        exited = next((c for c in self.observed.of(name) if c.has_exited), None)
-        if exited is not None:
-            failed_at = (exited.status.finished_at or exited.status.created_at) / clock.NANOSECOND
+        exited = [c for c in self.observed.of(name) if c.has_exited]
+        failed_at = self._failed_at(name, exited)
+        if failed_at is not None:
             backoff = self.memory.backoff(name)
-            ends_at = backoff.ends_at(failed_at)
-            if ends_at > self.now:
+            if backoff.ends_at(failed_at) > self.now:
                 pause = clock.short_duration(backoff.delay_s)
                 message = f"back-off {pause} restarting failed container={name} pod={self.pod.full_name}"
                 self.plan.waiting[name] = Waiting("CrashLoopBackOff", message)
-                self.plan.wake(ends_at)
+                self.plan.wake(backoff.ends_at(_ended_at(exited[0])))
                 return
         retry_at = self.memory.retry_at.get(name, 0.0)
         if retry_at > self.now:
@@ -325,6 +331,22 @@ class _Step:
         last = self.observed.newest(name) if newest is None else newest
         before = self.vanished.get(name, -1) if last is None else last.status.attempt
         self.plan.starts.append(Start(container, role, before + 1, failed_at))
+
+    def _failed_at(self, name: str, exited: list[ObservedContainer]) -> float | None:
+        """Return when that ended by which the back-off of a container is judged; exited: its dead, the newest first.
+
+        A container that was killed to be started anew is judged by its predecessor, as Kubernetes does, which decides
+        about kill and start at once. When it has to wait then, its own end counts.
+        """
+        if not exited:
+            return None
+        newest = exited[0]
+        if newest.id == self.memory.killed.get(name) and name not in self.memory.waiting:
+            if len(exited) > 1:
+                return _ended_at(exited[1])
+            if not newest.status.attempt:
+                return None
+        return _ended_at(newest)
 
     def _kill(
         self, container: ObservedContainer, why: str, grace_s: int | None = None, is_replacement: bool = False
@@ -338,3 +360,8 @@ class _Step:
         if newest is None or sandbox is None or newest.sandbox_id != sandbox.sandbox.id:
             return None
         return newest
+
+
+def _ended_at(container: ObservedContainer) -> float:
+    """Return when an exited container ended, in seconds of Unix time."""
+    return (container.status.finished_at or container.status.created_at) / clock.NANOSECOND

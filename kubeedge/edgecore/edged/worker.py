@@ -332,7 +332,8 @@ class PodWorker:
             for k in plan.kills
         ]
         await all_of(stops)
-        self._memory.replaced.update(k.container.id for k in plan.kills if k.is_replacement)
+        for kill in plan.kills:
+            self._memory.carried_out(kill)
 
     def _sandbox_config(self, attempt: int | None) -> SandboxConfig:
         sandbox = self._observed.sandbox
@@ -381,6 +382,15 @@ class PodWorker:
         except MountError as error:
             self._mount_failed(error)
         self._plan_refresh()
+        over = await asyncio.to_thread(self._services.mounter.over_limit, self.pod)
+        if over:
+            self._evict(over)
+
+    def _evict(self, why: str) -> None:
+        """End the pod at once because it takes more of the node than it may (spec 05 §5.6, §5.10)."""
+        self._services.events.pod(self.pod, "Warning", "Evicted", why)
+        log.warning("pod evicted pod=%s reason=%s", self.pod.key, why)
+        self.end(Ending("evicted", 0, {"phase": "Failed", "reason": "Evicted", "message": why}))
 
     def _plan_refresh(self) -> None:
         services = self._services
@@ -452,6 +462,9 @@ class PodWorker:
     async def _end_all(self) -> None:
         """Stop everything, take the volumes away and tell the last status."""
         services = self._services
+        if self._ending is not None and self._ending.verdict is not None:
+            # Nobody is to send it work any more, however long its end takes.
+            self._publish()
         while True:
             self._heeded = self._interruptions
             self._observed = await services.watcher.observe(self.pod.uid)
