@@ -244,6 +244,22 @@ async def test_pod_past_its_deadline_fails(fleet: World) -> None:
     assert pod["status"]["message"] == "Pod was active on the node longer than the specified deadline"
 
 
+async def test_pod_that_fills_its_volume_is_evicted(fleet: World) -> None:
+    volumes = [
+        {"name": "v", "emptyDir": {"sizeLimit": "1Mi"}},
+        {"name": "c", "configMap": {"name": "tick", "optional": True}},
+    ]
+    script = "head -c 3000000 /dev/zero > /v/large; exec sleep 1000"
+    container = sh(script, volumeMounts=[{"name": "v", "mountPath": "/v"}])
+    await fleet.pod("full", {"volumes": volumes, "containers": [container], "terminationGracePeriodSeconds": 1})
+    await fleet.until(POD, "full", is_ready)
+    # Any push for the pod hastens the look that is taken every minute or so.
+    await fleet.create(CONFIG_MAP, {"metadata": {"name": "tick"}, "data": {"a": "1"}})
+    pod = await fleet.until(POD, "full", has_phase("Failed"))
+    assert pod["status"]["reason"] == "Evicted"
+    assert await fleet.until_event("full", "Evicted") == 'Usage of EmptyDir volume "v" exceeds the limit "1Mi". '
+
+
 async def test_pod_that_the_node_cannot_honour_is_refused(fleet: World) -> None:
     volumes = [{"name": "v", "nfs": {"server": "x", "path": "/"}}]
     await fleet.pod("nfs", {"volumes": volumes, "containers": [sh("exit 0")]})

@@ -298,6 +298,17 @@ async def test_empty_dir_in_memory_is_as_large_as_asked_for(bench: Bench) -> Non
     assert (bench.path("empty-dir") / "kept").exists()
 
 
+async def test_empty_dir_over_its_limit_is_named(bench: Bench) -> None:
+    pod = bench.pod({"name": "v", "emptyDir": {"sizeLimit": "64Ki"}}, {"name": "w", "emptyDir": {}})
+    await bench.set_up(pod)
+    (bench.path("empty-dir", "w") / "large").write_bytes(b"x" * 200_000)
+    (bench.path("empty-dir") / "small").write_bytes(b"x" * 10_000)
+    (bench.path("empty-dir") / "same").hardlink_to(bench.path("empty-dir") / "small")
+    assert bench.mounter.over_limit(pod) == ""
+    (bench.path("empty-dir") / "large").write_bytes(b"x" * 70_000)
+    assert bench.mounter.over_limit(pod) == 'Usage of EmptyDir volume "v" exceeds the limit "64Ki". '
+
+
 async def test_host_path_is_made_where_that_is_asked_for(bench: Bench, tmp_path: Path) -> None:
     volumes = [
         {"name": "d", "hostPath": {"path": str(tmp_path / "new" / "dir"), "type": "DirectoryOrCreate"}},

@@ -141,6 +141,17 @@ class VolumeMounter:
         if atomic.write(target, files):
             log.debug("volume written pod=%s volume=%s", pod.key, volume["name"])
 
+    def over_limit(self, pod: Pod) -> str:
+        """Say which emptyDir of a pod holds more than its sizeLimit, empty when none does. Reads the whole volume."""
+        for volume in pod.volumes:
+            body = volume.get("emptyDir") or {}
+            # One in memory is no larger than its limit anyway.
+            if body.get("sizeLimit") and body.get("medium") != "Memory":
+                path = self._folders.volume(pod.uid, _PLUGINS["emptyDir"], volume["name"])
+                if _usage_bytes(path) > quantity.whole(body["sizeLimit"]) > 0:
+                    return f'Usage of EmptyDir volume "{volume["name"]}" exceeds the limit "{body["sizeLimit"]}". '
+        return ""
+
     def host_path(self, pod: Pod, volume: Object) -> str:
         """Return where a volume lies on the node."""
         kind = kind_of(volume)
@@ -246,6 +257,23 @@ def _sub_path(mount: Object, environment: Mapping[str, str]) -> str:
     if text.startswith("/") or ".." in parts:
         raise MountError(mount["name"], f"subPath {text!r} must be relative and without '..'", is_final=True)
     return "/".join(part for part in parts if part not in ("", "."))
+
+
+def _usage_bytes(folder: Path) -> int:
+    """Return what a folder takes on the disk; a file with several names counts once."""
+    seen: set[tuple[int, int]] = set()
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            try:
+                found = os.lstat(os.path.join(parent, name))
+            except OSError:
+                # Gone since it was listed.
+                continue
+            if (found.st_dev, found.st_ino) not in seen:
+                seen.add((found.st_dev, found.st_ino))
+                total += found.st_blocks * 512
+    return total
 
 
 def _memory_size(pod: Pod, body: Object) -> int | None:
