@@ -1,0 +1,26 @@
+"""What tests of several folders share."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+import pytest
+import pytest_asyncio
+
+if TYPE_CHECKING:
+    from tests.sites import Site
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+    """A cloud with one Ready node that every test of the process may use, and must leave as it was."""
+    from tests.sites import Site
+
+    site = Site(tmp_path_factory.mktemp("site"))
+    try:
+        await site.start()
+        yield site
+        site.check_running()
+    finally:
+        await site.clean_up()
