@@ -80,7 +80,8 @@ class PodRequests:
         """Replace the status of one or several pods of an old edge; each is answered on its own, under its own name."""
         content = request.content()
         for entry in content if isinstance(content, list) else [content]:
-            status = mapping(mapping(entry, "content").get("Status"), "Status")
+            entry = mapping(entry, "content")
+            status = mapping(entry.get("Status"), "Status")
             name = text(entry.get("Name")) or request.name
             self._send(await self._update_one(request, name, text(entry.get("UID")), status, as_node))
 
