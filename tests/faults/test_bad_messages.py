@@ -46,7 +46,6 @@ async def is_alive(node: RawNode) -> None:
         b"garbage",
         b"",
         b"\x00",
-        b"null",
         b"[1,2,3]",
         b'"ping"',
         b'{"header":',
@@ -119,6 +118,13 @@ async def test_what_is_not_supported_is_told_and_counted(
 async def test_a_resource_of_another_shape_harms_nobody(node: RawNode, resource: str) -> None:
     node.say("query", resource)
     node.say("update", resource, {"metadata": 1})
+    await is_alive(node)
+
+
+async def test_an_empty_envelope_is_one_that_asks_for_nothing(node: RawNode) -> None:
+    """As in Go, where what is missing or null is a zero value (spec 01 §1.1)."""
+    for text in (b"null", b"{}", b'{"header":null,"route":null}', b'{"route":{}} and more'):
+        node.text(text)
     await is_alive(node)
 
 
@@ -206,7 +212,7 @@ async def test_a_message_may_come_in_a_thousand_pieces(node: RawNode) -> None:
         (b"\x09\x80\0\0\0\0", 1002, "control"),
         (b"\x89\xfe\x00\x7e\0\0\0\0", 1002, "control"),
         (b"\x81\xff\x00\x00\x00\x01\x00\x00\x00\x00\0\0\0\0", 1009, "bytes"),
-        (b"\x81\xff\xff\xff\xff\xff\xff\xff\xff\xff\0\0\0\0", 1002, ""),
+        (b"\x81\xff\xff\xff\xff\xff\xff\xff\xff\xff\0\0\0\0", 1009, "bytes"),
         (b"\x81\x82\0\0\0\0\xff\xfe", 1007, "UTF-8"),
         (b"\x88\x81\0\0\0\0\x03", 1002, "close"),
         (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 1002, ""),
