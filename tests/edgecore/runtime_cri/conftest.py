@@ -1,9 +1,9 @@
-"""A containerd for all tests of a run, and a runtime that drives it with whatever it made taken away after each test."""
+"""A containerd for all tests of a run, and a runtime on it; what a test made is taken away after it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from kubeedge.edgecore.edged.runtime.interface import (
     ContainerConfig,
     ContainerState,
     ContainerStatus,
-    Mount,
     RuntimeUnavailableError,
     SandboxConfig,
 )
@@ -55,7 +54,11 @@ class Node:
 
     def pod(self, name: str, uid: str, **fields: Any) -> SandboxConfig:
         """The configuration of a pod that nothing was asked for."""
-        labels = {"io.kubernetes.pod.name": name, "io.kubernetes.pod.namespace": "default", "io.kubernetes.pod.uid": uid}
+        labels = {
+            "io.kubernetes.pod.name": name,
+            "io.kubernetes.pod.namespace": "default",
+            "io.kubernetes.pod.uid": uid,
+        }
         logs = self.folder / f"default_{name}_{uid}"
         logs.mkdir(exist_ok=True)
         defaults: dict[str, Any] = {
@@ -115,11 +118,52 @@ class Node:
         await self.ended(await self.run("sh", "-c", script, **fields))
         return self.output()
 
-    def mount(self, container_path: str, text: str) -> Mount:
-        """A file of the host in a container."""
-        path = self.folder / f"file-{container_path.replace('/', '-')}"
-        path.write_text(text)
-        return Mount(container_path, str(path))
+    def file(self, text: str) -> str:
+        """Make a file of the host; return its path."""
+        path = self.folder / "file"
+        path.write_text(f"{text}\n")
+        return str(path)
+
+    async def get(self, host: str, port: int) -> bytes:
+        """Ask a web server for its front page, which may be about to start."""
+        async with asyncio.timeout(WAIT_S):
+            while True:
+                try:
+                    reader, writer = await asyncio.open_connection(host, port)
+                    break
+                except OSError:
+                    await asyncio.sleep(0.02)
+            writer.write(b"GET / HTTP/1.0\r\n\r\n")
+            answer = await reader.read()
+            writer.close()
+            return answer
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(WAIT_S):
+            while not condition():  # noqa: ASYNC110 - what is waited for is in other processes
+                await asyncio.sleep(0.02)
+
+    async def until_runs(self, container_id: str) -> None:
+        """Wait until the shell of a container has come to its script."""
+        pid = self.pid(container_id)
+        await self.until(lambda: "\nSigCgt:\t0000000000000000" not in self._status(pid) or self._ignores_term(pid))
+
+    @staticmethod
+    def _status(pid: int) -> str:
+        return Path(f"/proc/{pid}/status").read_text()
+
+    @classmethod
+    def _ignores_term(cls, pid: int) -> bool:
+        line = next(line for line in cls._status(pid).splitlines() if line.startswith("SigIgn"))
+        return bool(int(line.split()[1], 16) >> 14 & 1)
+
+    def pid(self, id_: str) -> int:
+        """Return the first process of a container or sandbox."""
+        (file,) = self.containerd.folder.glob(f"state/io.containerd.runtime.v2.task/k8s.io/{id_}/init.pid")
+        return int(file.read_text())
+
+    def pause_pid(self) -> int:
+        return self.pid(self.sandbox_id)
 
     async def clean_up(self) -> None:
         async with asyncio.timeout(WAIT_S):

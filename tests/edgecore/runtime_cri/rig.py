@@ -84,6 +84,9 @@ class Containerd:
         # Names that no other rig on this machine has.
         self._number = os.getpid() % 65536
         self.bridge = f"ke{self._number}"
+        self._subnet = f"10.{200 + self._number // 4096}.{self._number // 16 % 256}."
+        self._first = self._number % 16 * 16
+        self.gateway = f"{self._subnet}{self._first + 1}"
         self.cgroup = f"/kubeedge-test-{os.getpid()}"
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -119,8 +122,7 @@ state = "{self.folder}/state"
 """
 
     def write_network(self) -> None:
-        """Give the pods a bridge; `remove_network` takes it away, as a plugin that is not installed yet."""
-        subnet = f"10.{200 + self._number // 4096}.{self._number // 16 % 256}.{self._number % 16 * 16}/28"
+        """Give the pods a bridge, with ports of the host."""
         bridge = {
             "type": "bridge",
             "bridge": self.bridge,
@@ -129,16 +131,13 @@ state = "{self.folder}/state"
             "ipam": {
                 "type": "host-local",
                 "dataDir": str(self.folder / "addresses"),
-                "ranges": [[{"subnet": subnet}]],
+                "ranges": [[{"subnet": f"{self._subnet}{self._first}/28"}]],
                 "routes": [{"dst": "0.0.0.0/0"}],
             },
         }
         ports = {"type": "portmap", "capabilities": {"portMappings": True}}
         network = {"cniVersion": "0.4.0", "name": self.bridge, "plugins": [bridge, ports]}
         (self.network / "10-bridge.conflist").write_text(json.dumps(network))
-
-    def remove_network(self) -> None:
-        (self.network / "10-bridge.conflist").unlink()
 
     def start(self) -> None:
         """Start containerd and wait until it answers. Raises RigError."""
@@ -195,9 +194,7 @@ state = "{self.folder}/state"
             raise RigError(f"ctr {' '.join(arguments)}: {done.stderr.strip()}")
         return done
 
-    def load_image(
-        self, name: str, files: dict[str, bytes | str | None], command: list[str], user: str = ""
-    ) -> None:
+    def load_image(self, name: str, files: dict[str, bytes | str | None], command: list[str], user: str = "") -> None:
         """Give containerd an image of one layer. Raises RigError."""
         archive = self.folder / "image.tar"
         write_image(archive, name, files, command, user)
@@ -229,10 +226,8 @@ def busybox_files() -> dict[str, bytes | str | None]:
     return tree
 
 
-def write_image(
-    path: Path, name: str, files: dict[str, bytes | str | None], command: list[str], user: str = ""
-) -> None:
-    """Write an image archive as `docker save` does."""
+def image_parts(files: dict[str, bytes | str | None], command: list[str], user: str = "") -> tuple[bytes, bytes]:
+    """Return configuration and layer of an image."""
     layer = io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w") as tree:
         for file, content in files.items():
@@ -254,14 +249,17 @@ def write_image(
         "config": {"Cmd": command, "Env": ["PATH=/bin"], "User": user},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
     }
-    encoded = json.dumps(config).encode()
-    config_name = f"{hashlib.sha256(encoded).hexdigest()}.json"
-    manifest = [{"Config": config_name, "RepoTags": [name], "Layers": [f"{digest}/layer.tar"]}]
-    parts = {
-        config_name: encoded,
-        f"{digest}/layer.tar": layer.getvalue(),
-        "manifest.json": json.dumps(manifest).encode(),
-    }
+    return json.dumps(config).encode(), layer.getvalue()
+
+
+def write_image(
+    path: Path, name: str, files: dict[str, bytes | str | None], command: list[str], user: str = ""
+) -> None:
+    """Write an image archive as `docker save` does."""
+    config, layer = image_parts(files, command, user)
+    config_name, layer_name = f"{hashlib.sha256(config).hexdigest()}.json", "layer.tar"
+    manifest = [{"Config": config_name, "RepoTags": [name], "Layers": [layer_name]}]
+    parts = {config_name: config, layer_name: layer, "manifest.json": json.dumps(manifest).encode()}
     with tarfile.open(path, "w") as archive:
         for part, content in parts.items():
             entry = tarfile.TarInfo(part)
