@@ -13,7 +13,7 @@ from kubeedge.bus import Bus
 from kubeedge.config import edgecore as configuration
 from kubeedge.config.errors import ConfigError, Problem
 from kubeedge.config.join import forget_token, join_token, record_version
-from kubeedge.config.kubelet import TailoredKubeletConfig
+from kubeedge.config.kubelet import CONTAINERD, TailoredKubeletConfig
 from kubeedge.edgecore.certificate import keeper
 from kubeedge.edgecore.certificate.keeper import CertificateError, CertificateKeeper
 from kubeedge.edgecore.edged.edged import Edged, Settings
@@ -172,7 +172,11 @@ def _runtime(config: configuration.EdgeCore) -> Runtime:
     from kubeedge.edgecore.edged.runtime.cri.runtime import CriRuntime
 
     seccomp_folder = Path(edged.root_directory) / "seccomp"
-    return CriRuntime(kubelet.container_runtime_endpoint, kubelet.image_service_endpoint, seccomp_folder=seccomp_folder)
+    # The default of both is containerd's: who names another engine alone means its images as well.
+    images = kubelet.image_service_endpoint
+    return CriRuntime(
+        kubelet.container_runtime_endpoint, None if images == CONTAINERD else images, seccomp_folder=seccomp_folder
+    )
 
 
 def _beside_database(config: configuration.EdgeCore, name: str) -> Path:
