@@ -94,15 +94,18 @@ class RawNode:
 
 @asynccontextmanager
 async def dialled(
-    site: Site, pair: KeyPair | None, headers: dict[str, str], *, ca: bytes = b""
+    site: Site, pair: KeyPair | None, headers: dict[str, str], *, request: bytes = b""
 ) -> AsyncIterator[RawNode]:
-    """Connect with a client certificate and ask for the upgrade; what is answered has not been read."""
-    own_ca = ca or (await site.authority()).certificate_pem
-    tls = client_context(own_ca, pair.certificate_pem if pair else b"", pair.key_pem if pair else b"")
+    """Connect with a client certificate and ask for the upgrade; what is answered has not been read.
+
+    request takes the place of a well-formed one.
+    """
+    ca = (await site.authority()).certificate_pem
+    tls = client_context(ca, pair.certificate_pem if pair else b"", pair.key_pem if pair else b"")
     reader, writer = await asyncio.open_connection(HOST, site.ports.hub, ssl=tls, server_hostname=HOST)
     node = RawNode(reader, writer)
     try:
-        node.write(upgrade.request("/p/n/events", HOST, headers.items(), os.urandom(16)))
+        node.write(request or upgrade.request("/p/n/events", HOST, headers.items(), os.urandom(16)))
         yield node
     finally:
         await node.end()
