@@ -15,8 +15,8 @@ from kubeedge.apiserver.kinds.registry import Registry
 from kubeedge.apiserver.request import ListOptions
 from kubeedge.apiserver.revision import Change, Stored
 from kubeedge.apiserver.storage import Storage, Transaction
-from kubeedge.apiserver.writing import timestamp
 from kubeedge.kube.api import ApiError
+from kubeedge.kube.instants import timestamp
 from kubeedge.store.database import StoreError
 
 log = logging.getLogger(__name__)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import orjson
@@ -17,8 +16,9 @@ from kubeedge.apiserver.request import ListOptions, Query, dry_run_asked
 from kubeedge.apiserver.revision import Stored
 from kubeedge.apiserver.status import Cause
 from kubeedge.apiserver.storage import Storage, Transaction
-from kubeedge.apiserver.writing import Sent, timestamp
+from kubeedge.apiserver.writing import Sent
 from kubeedge.kube.api import ApiError
+from kubeedge.kube.instants import timestamp, unix_time
 
 Document = dict[str, Any]
 
@@ -210,14 +210,10 @@ def _mark_pod(metadata: Document, grace: int, now: float) -> bool:
         old = metadata.get("deletionGracePeriodSeconds") or 0
         if grace < old:
             # Counted from the same begin as before.
-            end = _unix(metadata["deletionTimestamp"]) - old + grace
+            end = unix_time(metadata["deletionTimestamp"], now) - old + grace
             metadata["deletionTimestamp"] = timestamp(end)
             metadata["deletionGracePeriodSeconds"] = grace
     return bool(metadata["deletionGracePeriodSeconds"] or metadata.get("finalizers"))
-
-
-def _unix(text: str) -> float:
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
 
 
 def _grace(spec: KindSpec, document: Document, options: DeleteOptions) -> int | None:

@@ -12,7 +12,7 @@ from kubeedge.apiserver.kinds.spec import KindSpec
 from kubeedge.apiserver.representation import Answer
 from kubeedge.apiserver.status import Cause
 from kubeedge.apiserver.tokens import AUDIENCE, InvalidTokenError, Tokens
-from kubeedge.apiserver.writing import timestamp
+from kubeedge.kube.instants import timestamp
 
 Document = dict[str, Any]
 

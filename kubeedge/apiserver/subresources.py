@@ -19,8 +19,9 @@ from kubeedge.apiserver.selectors import from_object
 from kubeedge.apiserver.status import Cause
 from kubeedge.apiserver.storage import Storage, Transaction
 from kubeedge.apiserver.tokens import AUDIENCE, Bound, Tokens
-from kubeedge.apiserver.writing import Sent, Writer, timestamp
+from kubeedge.apiserver.writing import Sent, Writer
 from kubeedge.kube.api import Kind
+from kubeedge.kube.instants import timestamp
 
 Document = dict[str, Any]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import uuid
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import orjson
@@ -24,6 +23,7 @@ from kubeedge.apiserver.schema.reader import TypeMismatchError, conversion_words
 from kubeedge.apiserver.status import Cause
 from kubeedge.apiserver.storage import Storage, Transaction
 from kubeedge.kube.api import JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH, ApiError, Kind
+from kubeedge.kube.instants import timestamp
 
 Document = dict[str, Any]
 # Applies a change to an object: (old in the served version) -> new; may raise ApiError.
@@ -51,11 +51,6 @@ class Sent(NamedTuple):
 
     body: bytes
     content_type: str = "application/json"
-
-
-def timestamp(unix_s: float) -> str:
-    """Write a Unix time as the API does: `2026-11-24T16:58:18Z`."""
-    return datetime.fromtimestamp(int(unix_s), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def random_suffix() -> str:

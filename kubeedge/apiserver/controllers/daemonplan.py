@@ -8,13 +8,13 @@ from typing import Any
 
 import msgspec
 
-from kubeedge.apiserver.controllers.instants import unix_time
 from kubeedge.apiserver.controllers.ownership import reference
 from kubeedge.apiserver.controllers.placement import named_nodes
 from kubeedge.apiserver.controllers.pods import from_template, is_active, is_available, is_ready
 from kubeedge.apiserver.controllers.rollout import share
 from kubeedge.apiserver.controllers.selection import first_untolerated, is_wanted
 from kubeedge.apiserver.controllers.views import DaemonSet, DaemonSetStatus, Node, Pod, PodSpec, Toleration
+from kubeedge.kube.instants import unix_time
 from kubeedge.kube.kinds import DAEMON_SET
 
 HASH_LABEL = "controller-revision-hash"
@@ -109,7 +109,7 @@ class Plan:
 
 def by_age(pods: Iterable[Pod]) -> list[Pod]:
     """Return pods, oldest first."""
-    return sorted(pods, key=lambda pod: (unix_time(pod.metadata.creation_timestamp), pod.metadata.name))
+    return sorted(pods, key=lambda pod: (unix_time(pod.metadata.creation_timestamp, 0.0), pod.metadata.name))
 
 
 def is_new(pod: Pod, hash_: str) -> bool:

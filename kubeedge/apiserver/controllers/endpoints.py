@@ -10,7 +10,6 @@ import orjson
 
 from kubeedge.apiserver.controllers.burst import first_error, together
 from kubeedge.apiserver.controllers.cache import Cache
-from kubeedge.apiserver.controllers.instants import timestamp
 from kubeedge.apiserver.controllers.ownership import CONTROLLER_INDEX, reference
 from kubeedge.apiserver.controllers.pods import NAMESPACE_INDEX, is_finished, is_ready
 from kubeedge.apiserver.controllers.queue import Controller
@@ -18,6 +17,7 @@ from kubeedge.apiserver.controllers.replicaset import is_namespace_ending
 from kubeedge.apiserver.controllers.selection import contains
 from kubeedge.apiserver.controllers.views import Meta, Pod, Service, ServicePort
 from kubeedge.kube.api import ApiError
+from kubeedge.kube.instants import timestamp
 from kubeedge.kube.kinds import SERVICE
 
 MANAGED_BY = "endpoints.kubernetes.io/managed-by"

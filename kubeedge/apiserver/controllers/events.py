@@ -14,9 +14,9 @@ from typing import Any
 import orjson
 
 from kubeedge import metrics
-from kubeedge.apiserver.controllers.instants import micro_timestamp, timestamp
 from kubeedge.apiserver.controllers.views import Metadata
 from kubeedge.kube.api import MERGE_PATCH, ApiError, ApiUnavailableError, Kind, KubeApi
+from kubeedge.kube.instants import micro_timestamp, timestamp
 from kubeedge.kube.kinds import EVENT, POD
 
 log = logging.getLogger(__name__)

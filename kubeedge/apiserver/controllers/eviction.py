@@ -8,12 +8,12 @@ from typing import Any
 
 from kubeedge.apiserver.controllers.cache import Cache
 from kubeedge.apiserver.controllers.events import Recorder
-from kubeedge.apiserver.controllers.instants import timestamp, unix_time
 from kubeedge.apiserver.controllers.pods import NODE_INDEX, is_active
 from kubeedge.apiserver.controllers.queue import Controller
 from kubeedge.apiserver.controllers.selection import tolerates
 from kubeedge.apiserver.controllers.views import Node, Pod, Taint
 from kubeedge.kube.api import STRATEGIC_MERGE_PATCH, ApiError
+from kubeedge.kube.instants import timestamp, unix_time
 from kubeedge.kube.kinds import POD
 
 COMPONENT = "taint-eviction-controller"

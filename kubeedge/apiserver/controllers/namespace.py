@@ -13,11 +13,11 @@ import orjson
 
 from kubeedge.apiserver.controllers.burst import first_error, is_code, together
 from kubeedge.apiserver.controllers.cache import Cache
-from kubeedge.apiserver.controllers.instants import timestamp
 from kubeedge.apiserver.controllers.kindlist import KindList
 from kubeedge.apiserver.controllers.queue import Controller
 from kubeedge.apiserver.controllers.views import Condition, HasMetadata, Meta, Namespace, condition
 from kubeedge.kube.api import ApiError, Kind, KubeApi
+from kubeedge.kube.instants import timestamp
 from kubeedge.kube.kinds import EVENT, NAMESPACE
 
 log = logging.getLogger(__name__)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from kubeedge.apiserver.controllers.instants import timestamp, unix_time
 from kubeedge.apiserver.controllers.views import Condition, Node, Taint, condition
+from kubeedge.kube.instants import timestamp, unix_time
 
 NOT_READY = "node.kubernetes.io/not-ready"
 UNREACHABLE = "node.kubernetes.io/unreachable"

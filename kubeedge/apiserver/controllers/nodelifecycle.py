@@ -15,12 +15,12 @@ from kubeedge.apiserver.controllers import nodehealth
 from kubeedge.apiserver.controllers.burst import first_error, is_code, together
 from kubeedge.apiserver.controllers.cache import Cache
 from kubeedge.apiserver.controllers.events import Recorder
-from kubeedge.apiserver.controllers.instants import timestamp
 from kubeedge.apiserver.controllers.nodehealth import Health
 from kubeedge.apiserver.controllers.pods import NODE_INDEX, is_active, is_ready
 from kubeedge.apiserver.controllers.queue import Controller
 from kubeedge.apiserver.controllers.views import Lease, Node, Pod, condition
 from kubeedge.kube.api import STRATEGIC_MERGE_PATCH, ApiError, ApiUnavailableError
+from kubeedge.kube.instants import timestamp
 from kubeedge.kube.kinds import NODE, POD
 
 log = logging.getLogger(__name__)

@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 from kubeedge.apiserver.controllers.cache import Cache
 from kubeedge.apiserver.controllers.eviction import disruption_patch
-from kubeedge.apiserver.controllers.instants import unix_time
 from kubeedge.apiserver.controllers.nodehealth import OUT_OF_SERVICE, ready_status
 from kubeedge.apiserver.controllers.pods import NODE_INDEX, is_finished
 from kubeedge.apiserver.controllers.queue import Controller
 from kubeedge.apiserver.controllers.views import Node, Pod
 from kubeedge.kube.api import STRATEGIC_MERGE_PATCH, ApiError
+from kubeedge.kube.instants import unix_time
 
 # A node that is gone may come back under its name, its pods with it.
 QUARANTINE_S = 40.0
@@ -93,7 +93,7 @@ class PodCollector:
     def _oldest_finished(self) -> Key:
         def created(key: Key) -> float:
             pod = self._pods.get(*key)
-            return unix_time(pod.metadata.creation_timestamp) if pod is not None else 0.0
+            return unix_time(pod.metadata.creation_timestamp, 0.0) if pod is not None else 0.0
 
         return min(self._finished, key=created)
 

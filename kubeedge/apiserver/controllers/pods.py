@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kubeedge.apiserver.controllers.instants import unix_time
 from kubeedge.apiserver.controllers.ownership import reference
 from kubeedge.apiserver.controllers.views import Condition, HasMetadata, Metadata, Pod, condition
 from kubeedge.kube.api import Kind
+from kubeedge.kube.instants import unix_time
 
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 NODE_INDEX = "node"
@@ -40,7 +40,7 @@ def ready_since(pod: Pod) -> float | None:
     ready = condition(pod.status.conditions, "Ready")
     if ready is None or ready.status != "True":
         return None
-    return unix_time(ready.last_transition_time)
+    return unix_time(ready.last_transition_time, 0.0)
 
 
 def is_ready(pod: Pod) -> bool:
@@ -95,7 +95,7 @@ def deletion_order(pods: Sequence[Pod], neighbours: Mapping[str, int]) -> list[P
             -neighbours.get(pod.spec.node_name, 0),
             -(since or 0.0),
             -restarts(pod),
-            -unix_time(pod.metadata.creation_timestamp),
+            -unix_time(pod.metadata.creation_timestamp, 0.0),
         )
 
     return sorted(pods, key=rank)

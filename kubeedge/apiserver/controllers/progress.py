@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from kubeedge.apiserver.controllers.instants import timestamp, unix_time
 from kubeedge.apiserver.controllers.rollout import available, limits, wanted
 from kubeedge.apiserver.controllers.views import Condition, Deployment, DeploymentStatus, ReplicaSet, condition
+from kubeedge.kube.instants import timestamp, unix_time
 
 NO_DEADLINE = 2**31 - 1
 

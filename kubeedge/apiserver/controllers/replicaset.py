@@ -12,7 +12,6 @@ import msgspec
 from kubeedge.apiserver.controllers.burst import Failure, first_error, together, words
 from kubeedge.apiserver.controllers.cache import Cache
 from kubeedge.apiserver.controllers.events import Recorder
-from kubeedge.apiserver.controllers.instants import timestamp
 from kubeedge.apiserver.controllers.ownership import CONTROLLER_INDEX, claimed
 from kubeedge.apiserver.controllers.pods import (
     available_in,
@@ -33,6 +32,7 @@ from kubeedge.apiserver.controllers.views import (
     ReplicaSetStatus,
 )
 from kubeedge.kube.api import ApiError
+from kubeedge.kube.instants import timestamp
 from kubeedge.kube.kinds import REPLICA_SET
 
 COMPONENT = "replicaset-controller"

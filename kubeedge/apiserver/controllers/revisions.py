@@ -7,8 +7,8 @@ from typing import Any
 
 import orjson
 
-from kubeedge.apiserver.controllers.instants import unix_time
 from kubeedge.apiserver.controllers.views import Deployment, LabelSelector, ReplicaSet
+from kubeedge.kube.instants import unix_time
 
 HASH_LABEL = "pod-template-hash"
 REVISION = "deployment.kubernetes.io/revision"
@@ -69,7 +69,7 @@ def _normal(value: Any, path: tuple[str, ...] = ()) -> Any:
 
 def by_age(sets: Iterable[ReplicaSet]) -> list[ReplicaSet]:
     """Return sets, oldest first."""
-    return sorted(sets, key=lambda found: (unix_time(found.metadata.creation_timestamp), found.metadata.name))
+    return sorted(sets, key=lambda found: (unix_time(found.metadata.creation_timestamp, 0.0), found.metadata.name))
 
 
 def find_new(deployment: Deployment, sets: Iterable[ReplicaSet]) -> ReplicaSet | None:

@@ -15,12 +15,12 @@ import orjson
 from kubeedge.apiserver.controllers.cache import Cache
 from kubeedge.apiserver.controllers.capacity import Demand, Room
 from kubeedge.apiserver.controllers.events import Recorder
-from kubeedge.apiserver.controllers.instants import timestamp
 from kubeedge.apiserver.controllers.placement import place
 from kubeedge.apiserver.controllers.pods import is_finished
 from kubeedge.apiserver.controllers.queue import Controller, WorkQueue
 from kubeedge.apiserver.controllers.views import Namespace, Node, Pod, condition
 from kubeedge.kube.api import STRATEGIC_MERGE_PATCH, ApiError, KubeApi
+from kubeedge.kube.instants import timestamp
 from kubeedge.kube.kinds import POD
 
 NAME = "default-scheduler"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from kubeedge.edgecore.edged import clock
 from kubeedge.edgecore.edged.pod import Object, Pod, is_sidecar
+from kubeedge.kube.instants import timestamp
 
 OWNED = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
 
@@ -33,7 +33,7 @@ def with_times(listed: list[Object], before: Iterable[Object], now: float) -> li
         if last is not None and last.get("status") == condition["status"] and last.get("lastTransitionTime"):
             condition["lastTransitionTime"] = last["lastTransitionTime"]
         else:
-            condition["lastTransitionTime"] = clock.rfc3339(now)
+            condition["lastTransitionTime"] = timestamp(now)
     return listed
 
 

@@ -16,6 +16,7 @@ from typing import Protocol
 from kubeedge.edgecore.edged import clock
 from kubeedge.edgecore.edged.meta import MetaError
 from kubeedge.edgecore.edged.pod import Object, Pod
+from kubeedge.kube.instants import timestamp, unix_time
 from kubeedge.metrics import Counter
 
 log = logging.getLogger("kubeedge.edged")
@@ -117,7 +118,7 @@ class Events:
         _recorded.inc(type_, reason)
         key = (about["uid"], about.get("fieldPath", ""), type_, reason, message)
         entry = self._entries.get(key)
-        if entry is not None and now - (clock.unix_time(entry.event["firstTimestamp"]) or 0) > MAX_AGE_S:
+        if entry is not None and now - unix_time(entry.event["firstTimestamp"], 0.0) > MAX_AGE_S:
             del self._entries[key]
             entry = None
         if entry is None:
@@ -129,7 +130,7 @@ class Events:
             self._drop_oldest()
         else:
             entry.event["count"] += 1
-            entry.event["lastTimestamp"] = clock.rfc3339(now)
+            entry.event["lastTimestamp"] = timestamp(now)
             self._entries.move_to_end(key)
         self._wake.set()
 
@@ -141,7 +142,7 @@ class Events:
 
     def _new(self, about: Object, type_: str, reason: str, message: str, now: float) -> Object:
         self._sequence += 1
-        stamp = clock.rfc3339(now)
+        stamp = timestamp(now)
         # Unique also for two events of the same nanosecond, and over restarts.
         name = f"{about['name']}.{int(now * clock.NANOSECOND) + self._sequence:x}"
         return {

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
-from kubeedge.edgecore.edged import clock
 from kubeedge.edgecore.edged.meta import MetaError
 from kubeedge.edgecore.edged.pod import Object, Pod
+from kubeedge.kube.instants import unix_time
 
 log = logging.getLogger("kubeedge.edged")
 
@@ -138,7 +138,7 @@ class _Token:
         status = answer.get("status") or {}
         self.text = str(status.get("token") or "")
         lifetime = float((answer.get("spec") or {}).get("expirationSeconds") or lifetime_s)
-        self.expires_at = clock.unix_time(status.get("expirationTimestamp")) or now + lifetime
+        self.expires_at = unix_time(status.get("expirationTimestamp"), now + lifetime)
         # A token out of the database may be older than this moment: its life counts from its own beginning.
         issued_at = self.expires_at - lifetime
         self.renew_at = issued_at + min(lifetime * TOKEN_RENEWAL_PART, TOKEN_MAX_AGE_S)

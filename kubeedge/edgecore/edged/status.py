@@ -11,6 +11,7 @@ from kubeedge.edgecore.edged.observation import Observed, ObservedContainer
 from kubeedge.edgecore.edged.phase import phase_of
 from kubeedge.edgecore.edged.pod import TERMINAL_PHASES, Object, Pod, is_sidecar
 from kubeedge.edgecore.edged.runtime.interface import ContainerState
+from kubeedge.kube.instants import timestamp
 
 UNKNOWN_EXIT_CODE = 137
 _LOST_AT_END = "The container could not be located when the pod was terminated"
@@ -68,7 +69,7 @@ def build(pod: Pod, observed: Observed, facts: Facts) -> Object:
     if ips:
         status["podIP"] = ips[0]
         status["podIPs"] = [{"ip": ip} for ip in ips]
-    status["startTime"] = clock.rfc3339(facts.started_at)
+    status["startTime"] = timestamp(facts.started_at)
     if inits:
         status["initContainerStatuses"] = inits
     if regulars:
@@ -85,7 +86,7 @@ def rejected(pod: Pod, reason: str, message: str, now: float) -> Object:
         "phase": "Failed",
         "reason": reason,
         "message": f"Pod was rejected: {message}",
-        "startTime": pod.status.get("startTime") or clock.rfc3339(now),
+        "startTime": pod.status.get("startTime") or timestamp(now),
         "qosClass": requests.qos_class(pod),
     }
 
@@ -209,12 +210,12 @@ def _state(container: ObservedContainer, facts: Facts) -> Object:
         message = facts.messages.get(status.id) or status.message
         if message:
             terminated["message"] = message
-        terminated["startedAt"] = clock.rfc3339(status.started_at / clock.NANOSECOND)
-        terminated["finishedAt"] = clock.rfc3339(status.finished_at / clock.NANOSECOND)
+        terminated["startedAt"] = timestamp(status.started_at / clock.NANOSECOND)
+        terminated["finishedAt"] = timestamp(status.finished_at / clock.NANOSECOND)
         terminated["containerID"] = f"{facts.runtime_name}://{status.id}"
         return {"terminated": terminated}
     if container.is_running:
-        return {"running": {"startedAt": clock.rfc3339(status.started_at / clock.NANOSECOND)}}
+        return {"running": {"startedAt": timestamp(status.started_at / clock.NANOSECOND)}}
     return {"waiting": {}}
 
 

@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from kubeedge.edgecore.edged import clock, network, specification, status
+from kubeedge.edgecore.edged import network, specification, status
 from kubeedge.edgecore.edged.garbage import collect
 from kubeedge.edgecore.edged.health import follow
 from kubeedge.edgecore.edged.launcher import Launcher, StartError
@@ -19,6 +19,7 @@ from kubeedge.edgecore.edged.runtime.interface import RuntimeCallError, RuntimeU
 from kubeedge.edgecore.edged.services import Services, field_path
 from kubeedge.edgecore.edged.stopper import Stopper, all_of, remove_everything, stop_sandboxes
 from kubeedge.edgecore.edged.volumes.payload import MountError
+from kubeedge.kube.instants import unix_time
 from kubeedge.metrics import Counter
 
 log = logging.getLogger("kubeedge.edged")
@@ -67,7 +68,7 @@ class PodWorker:
         self._stopper = Stopper(services)
         self._memory = Memory()
         self._messages: dict[str, str] = {}
-        self._started_at = clock.unix_time(pod.status.get("startTime")) or services.now()
+        self._started_at = unix_time(pod.status.get("startTime"), services.now())
         self._status: Object = pod.status
         self._observed = Observed()
         self._wake = asyncio.Event()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -10,6 +9,7 @@ import msgspec
 
 from kubeedge.edgecore.metamanager import keys
 from kubeedge.edgecore.metamanager.keys import TokenRequest
+from kubeedge.kube.instants import unix_time
 
 # A token is renewed at this age, or in the last fifth of its life if that comes earlier.
 MAX_AGE_S = 24 * 3600
@@ -59,9 +59,6 @@ class Life:
         self.ends_at: float = float("inf")
         expires, span = token.status.expiration_timestamp, token.spec.expiration_seconds
         if expires is not None:
-            try:
-                self.ends_at = datetime.datetime.fromisoformat(expires).timestamp()
-            except ValueError:
-                self.ends_at = 0
+            self.ends_at = unix_time(expires, 0.0)
         if span is not None and expires is not None:
             self.renew_at = min(self.ends_at - span + MAX_AGE_S, self.ends_at - span * LAST_PART)

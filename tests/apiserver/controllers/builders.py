@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from kubeedge.apiserver.controllers.instants import timestamp
 from kubeedge.apiserver.controllers.views import (
     Condition,
     ContainerStatus,
@@ -20,6 +19,7 @@ from kubeedge.apiserver.controllers.views import (
     RollingUpdate,
     Strategy,
 )
+from kubeedge.kube.instants import timestamp
 
 
 def pod(

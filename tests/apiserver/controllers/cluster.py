@@ -12,7 +12,6 @@ from typing import Any
 import orjson
 
 from kubeedge.apiserver.bootstrap import bootstrap
-from kubeedge.apiserver.controllers.instants import micro_timestamp, timestamp
 from kubeedge.apiserver.definitions import Definitions
 from kubeedge.apiserver.engine import Engine
 from kubeedge.apiserver.kinds.table import builtin
@@ -21,6 +20,7 @@ from kubeedge.apiserver.storage import Storage
 from kubeedge.kube import kinds
 from kubeedge.kube.api import MERGE_PATCH, STRATEGIC_MERGE_PATCH, ApiError, Kind, KubeApi
 from kubeedge.kube.informer import Informer
+from kubeedge.kube.instants import micro_timestamp, timestamp
 from kubeedge.kube.object import Object
 
 TIMEOUT_S = 10.0

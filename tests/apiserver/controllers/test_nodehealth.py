@@ -6,7 +6,6 @@ import pytest
 
 from kubeedge.apiserver.controllers import nodehealth
 from kubeedge.apiserver.controllers.eviction import evict_at
-from kubeedge.apiserver.controllers.instants import timestamp
 from kubeedge.apiserver.controllers.nodehealth import NOT_READY, UNREACHABLE, UNSCHEDULABLE, Health
 from kubeedge.apiserver.controllers.views import (
     Condition,
@@ -18,6 +17,7 @@ from kubeedge.apiserver.controllers.views import (
     Taint,
     Toleration,
 )
+from kubeedge.kube.instants import timestamp
 from tests.apiserver.controllers.builders import pod
 
 NOW = 1_000_000.0

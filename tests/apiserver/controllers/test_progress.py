@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from kubeedge.apiserver.controllers import progress
-from kubeedge.apiserver.controllers.instants import timestamp
 from kubeedge.apiserver.controllers.views import Condition, Deployment, DeploymentStatus, ReplicaSet, condition
+from kubeedge.kube.instants import timestamp
 from tests.apiserver.controllers.builders import deployment, replica_set
 
 NOW = 1_000_000.0

@@ -20,6 +20,7 @@ from kubeedge.edgecore.edged.runtime.interface import (
     SandboxState,
     SandboxStatus,
 )
+from kubeedge.kube.instants import unix_time
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "edged"
 # When run 2 deletes all pods, seconds from its start.
@@ -64,7 +65,7 @@ class RecordedHealth:
 
 
 def nanoseconds(text: str | None) -> int:
-    return int((clock.unix_time(text) or 0) * clock.NANOSECOND)
+    return int(unix_time(text, 0.0) * clock.NANOSECOND)
 
 
 def container(name: str, attempt: int, state: dict[str, Any], of: dict[str, Any]) -> ObservedContainer:
@@ -166,7 +167,7 @@ def test_status_is_built_as_upstream_reported_it(name: str) -> None:
             health=health,
             previous=previous,
             now=0,
-            started_at=clock.unix_time(wanted["startTime"]) or 0,
+            started_at=unix_time(wanted["startTime"], 0.0),
             waiting=waiting,
             is_over=is_over,
             verdict=verdict,

@@ -180,17 +180,6 @@ def test_duration_in_kubernetes_words(seconds: float, text: str) -> None:
     assert clock.short_duration(seconds) == text
 
 
-@pytest.mark.parametrize("text", ["", None, "nonsense", "2026-13-01T00:00:00Z"])
-def test_time_that_cannot_be_read_is_none(text: str | None) -> None:
-    assert clock.unix_time(text) is None
-
-
-@given(st.integers(0, 4_000_000_000))
-def test_time_is_read_as_written(seconds: int) -> None:
-    assert clock.unix_time(clock.rfc3339(seconds)) == seconds
-    assert clock.unix_time(clock.rfc3339_micro(seconds)) == seconds
-
-
 @pytest.mark.parametrize(
     ("resources", "qos", "score"),
     [

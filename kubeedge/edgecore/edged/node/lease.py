@@ -7,9 +7,9 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
-from kubeedge.edgecore.edged import clock
 from kubeedge.edgecore.edged.meta import LEASE_NAMESPACE, MetaError
 from kubeedge.edgecore.edged.pod import Object
+from kubeedge.kube.instants import micro_timestamp
 from kubeedge.metrics import Counter
 
 log = logging.getLogger("kubeedge.edged")
@@ -120,6 +120,6 @@ class LeaseKeeper:
             **(lease.get("spec") or {}),
             "holderIdentity": self._node_name,
             "leaseDurationSeconds": self._duration_s,
-            "renewTime": clock.rfc3339_micro(self._now()),
+            "renewTime": micro_timestamp(self._now()),
         }
         return {**lease, "metadata": metadata, "spec": spec}

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kubeedge import KUBEEDGE_VERSION, KUBERNETES_VERSION
-from kubeedge.edgecore.edged import clock
 from kubeedge.edgecore.edged.node.hardware import Hardware
 from kubeedge.edgecore.edged.pod import Object
 from kubeedge.edgecore.edged.runtime.interface import RuntimeStatus, RuntimeVersion
+from kubeedge.kube.instants import timestamp
 
 # `-kubeedge-` is what tools recognise an edge node by (spec 05 §4.5).
 KUBELET_VERSION = f"{KUBERNETES_VERSION}-kubeedge-{KUBEEDGE_VERSION}"
@@ -126,7 +126,7 @@ def build(identity: Identity, health: Health, before: Object, now: float) -> Obj
 
 def _conditions(health: Health, before: Sequence[Object], now: float) -> list[Object]:
     known = {c.get("type"): c for c in before}
-    stamp = clock.rfc3339(now)
+    stamp = timestamp(now)
     conditions: list[Object] = []
     for type_ in CONDITIONS:
         if type_ == "Ready":
