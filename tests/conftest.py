@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
 
 if TYPE_CHECKING:
+    from tests.containerd import Containerd
     from tests.sites import Site
 
 
@@ -24,3 +25,18 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
         site.check_running()
     finally:
         await site.clean_up()
+
+
+@pytest.fixture(scope="session")
+def containerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containerd]:
+    """A containerd that every test of the process may use; no pod may be left on it."""
+    from tests.containerd import Containerd, RigError
+
+    containerd = Containerd(tmp_path_factory.mktemp("containerd"))
+    try:
+        containerd.prepare()
+    except RigError as error:
+        containerd.clean_up()
+        pytest.fail(f"no containerd to test with: {error}")
+    yield containerd
+    containerd.clean_up()

@@ -1,9 +1,9 @@
-"""A containerd for all tests of a run, and a runtime on it; what a test made is taken away after it."""
+"""A runtime on the containerd of the run; what a test made is taken away after it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +18,10 @@ from kubeedge.edgecore.edged.runtime.interface import (
     RuntimeUnavailableError,
     SandboxConfig,
 )
-from tests.edgecore.runtime_cri.rig import BUSYBOX, Containerd, RigError
+from tests.containerd import BUSYBOX, Containerd
 
 WAIT_S = 20.0
 UID = "9696d099-a88c-4434-8e27-aad7ec16eab5"
-
-
-@pytest.fixture(scope="session")
-def containerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containerd]:
-    rig = Containerd(tmp_path_factory.mktemp("rig"))
-    try:
-        rig.prepare()
-    except RigError as error:
-        rig.clean_up()
-        pytest.fail(f"no containerd to test with: {error}")
-    yield rig
-    rig.clean_up()
 
 
 def impatient(endpoint: str) -> Connection:

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from kubeedge.edgecore.edged.runtime.interface import Image, ImageAuth, RuntimeCallError
+from tests.containerd import BUSYBOX, PAUSE, image_parts
 from tests.edgecore.runtime_cri.conftest import Node
-from tests.edgecore.runtime_cri.rig import BUSYBOX, PAUSE, image_parts
 
 pytestmark = pytest.mark.root
 

@@ -1,11 +1,14 @@
 """A containerd of the tests' own: root, state, socket, network and images in one folder, nothing shared with others.
 
 Needs root, and installs what is missing with apt-get. Images are built here from busybox and a small C program, so no
-registry is asked.
+registry is asked. `python -m tests.containerd COMMAND...` runs a command with one: its endpoint is then in the
+environment variable CONTAINER_RUNTIME_ENDPOINT.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 import io
 import json
@@ -13,15 +16,25 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tarfile
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+from kubeedge.edgecore.edged.runtime.cri.connection import Connection, RefusedError
+from kubeedge.edgecore.edged.runtime.interface import RuntimeUnavailableError
+from kubeedge.proto import cri_pb2 as cri
+
+# The word of crictl and others for where the runtime is.
+ENDPOINT_VARIABLE = "CONTAINER_RUNTIME_ENDPOINT"
 PAUSE = "registry.k8s.io/pause:3.6"
 BUSYBOX = "docker.io/library/busybox:1.36"
 START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 10.0
 INSTALL_TIMEOUT_S = 300.0
+REMOVE_TIMEOUT_S = 60.0
 
 _PLUGINS = Path("/usr/lib/cni")
 _PACKAGES = {
@@ -81,12 +94,11 @@ class Containerd:
         self.socket = folder / "c.sock"
         self.endpoint = f"unix://{self.socket}"
         self.network = folder / "cni"
-        # Names that no other rig on this machine has.
-        self._number = os.getpid() % 65536
-        self.bridge = f"ke{self._number}"
-        self._subnet = f"10.{200 + self._number // 4096}.{self._number // 16 % 256}."
-        self._first = self._number % 16 * 16
-        self.gateway = f"{self._subnet}{self._first + 1}"
+        # A network that no other rig on this machine has.
+        number = _free_number()
+        self.bridge = f"ke{number}"
+        self._subnet = f"10.{200 + number // 256}.{number % 256}."
+        self.gateway = f"{self._subnet}1"
         self.cgroup = f"/kubeedge-test-{os.getpid()}"
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -131,7 +143,7 @@ state = "{self.folder}/state"
             "ipam": {
                 "type": "host-local",
                 "dataDir": str(self.folder / "addresses"),
-                "ranges": [[{"subnet": f"{self._subnet}{self._first}/28"}]],
+                "ranges": [[{"subnet": f"{self._subnet}0/24"}]],
                 "routes": [{"dst": "0.0.0.0/0"}],
             },
         }
@@ -169,14 +181,21 @@ state = "{self.folder}/state"
         self.process.send_signal(signal.SIGCONT)
 
     def clean_up(self) -> None:
-        """End containerd and take away what it left on the machine. Its pods have to be removed before."""
-        if self.process is not None and self.process.poll() is None:
+        """End all pods and containerd, and take away what they left on the machine."""
+        if self.process is not None:
             self.thaw()
+            with contextlib.suppress(RigError, TimeoutError, RefusedError, RuntimeUnavailableError):
+                if self.process.poll() is not None:
+                    self.start()
+                asyncio.run(_remove_pods(self.endpoint))
             self.process.terminate()
             try:
                 self.process.wait(STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 self.kill()
+        for shim in self._shims():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(shim, signal.SIGKILL)
         subprocess.run(["ip", "link", "delete", self.bridge], capture_output=True, check=False)
         for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
             point = line.split(" ")[1]
@@ -186,6 +205,14 @@ state = "{self.folder}/state"
             for folder in sorted((f for f in group.rglob("*") if f.is_dir()), reverse=True):
                 folder.rmdir()
             group.rmdir()
+
+    def _shims(self) -> Iterator[int]:
+        """Give the processes that keep pods for this containerd."""
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
+                if os.fsencode(self.socket) in words and b"containerd-shim" in words[0]:
+                    yield int(entry.name)
 
     def _ctr(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         command = ["ctr", "--address", str(self.socket), "--namespace", "k8s.io", *arguments]
@@ -200,6 +227,30 @@ state = "{self.folder}/state"
         write_image(archive, name, files, command, user)
         self._ctr("images", "import", "--base-name", name.rpartition(":")[0], str(archive))
         archive.unlink()
+
+
+def _free_number() -> int:
+    """Return a number for a bridge and a subnet that nobody uses."""
+    number = os.getpid() % 4096
+    while Path(f"/sys/class/net/ke{number}").exists():
+        number = (number + 1) % 4096
+    return number
+
+
+async def _remove_pods(endpoint: str) -> None:
+    connection = Connection(endpoint)
+    try:
+        async with asyncio.timeout(REMOVE_TIMEOUT_S):
+            listing = await connection.call(connection.runtime.ListPodSandbox, cri.ListPodSandboxRequest())
+            for sandbox in listing.items:
+                await connection.call(
+                    connection.runtime.StopPodSandbox, cri.StopPodSandboxRequest(pod_sandbox_id=sandbox.id)
+                )
+                await connection.call(
+                    connection.runtime.RemovePodSandbox, cri.RemovePodSandboxRequest(pod_sandbox_id=sandbox.id)
+                )
+    finally:
+        connection.close()
 
 
 def compile_pause(path: Path) -> None:
@@ -265,3 +316,25 @@ def write_image(
             entry = tarfile.TarInfo(part)
             entry.size = len(content)
             archive.addfile(entry, io.BytesIO(content))
+
+
+def main() -> int:
+    """Run the command of the arguments with a containerd; return its exit code."""
+    with tempfile.TemporaryDirectory(prefix="kubeedge-containerd-", ignore_cleanup_errors=True) as folder:
+        containerd = Containerd(Path(folder))
+        try:
+            containerd.prepare()
+            command = subprocess.Popen(sys.argv[1:], env={**os.environ, ENDPOINT_VARIABLE: containerd.endpoint})
+            # Ctrl-C reaches the command too; it ends when it has tidied up, and this program after it.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, lambda number, _: command.send_signal(number))
+            return command.wait()
+        except RigError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        finally:
+            containerd.clean_up()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
