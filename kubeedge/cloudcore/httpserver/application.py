@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 import orjson
@@ -95,6 +96,9 @@ class Request:
                     return b"".join(parts) if size <= limit else None
 
 
+Handle = Callable[[Request], Awaitable[Answer]]
+
+
 class Application:
     """Signs certificates for nodes and answers the other questions of port 10002.
 
@@ -115,9 +119,9 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI 3)."""
         request = Request(scope, receive)
-        route, answer = "other", NOT_FOUND
+        route, method, handle = self._route(request.path)
         try:
-            route, answer = await self._answer(request)
+            answer = await _answer(request, method, handle)
         except _Refused as refused:
             answer = refused.answer
         except TimeoutError:
@@ -134,25 +138,20 @@ class Application:
         await send({"type": "http.response.start", "status": answer.code, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
 
-    async def _answer(self, request: Request) -> tuple[str, Answer]:
-        match request.path.split("/")[1:]:
+    def _route(self, path: str) -> tuple[str, str, Handle]:
+        """Return the name under which requests to a path are counted, the method they need and what answers them."""
+        match path.split("/")[1:]:
             case ["ca.crt"]:
-                route, method, handle = "/ca.crt", "GET", self._ca
+                return "/ca.crt", "GET", self._ca
             case ["edge.crt"]:
-                route, method, handle = "/edge.crt", "GET", self._certificate
+                return "/edge.crt", "GET", self._certificate
             case ["node", name] if name:
-                route, method, handle = "/node", "GET", self._node
+                return "/node", "GET", self._node
             case ["nodeupgrade"]:
-                route, method, handle = "/nodeupgrade", "POST", self._upgrade
+                return "/nodeupgrade", "POST", self._upgrade
             case ["task", type_, "name", task, "node", node, "status"] if type_ and task and node:
-                route, method, handle = "/task", "POST", self._task
-            case _:
-                return "other", NOT_FOUND
-        if request.method != method:
-            return route, Answer(405, b"405: Method Not Allowed", allow=method)
-        if not _accepts_anything(request.header(b"accept")):
-            return route, text(406, "406: Not Acceptable\n\nAvailable representations: ")
-        return route, await handle(request)
+                return "/task", "POST", self._task
+        return "other", "", _nothing
 
     async def _ca(self, request: Request) -> Answer:
         return _der(self._authority.certificate)
@@ -254,6 +253,18 @@ class Application:
             raise _Refused(text(401, "a node's client certificate is required"))
         if request.peer is not None and node and request.peer.node != node:
             raise _Refused(text(401, f"the certificate is for {request.peer.common_name}, not for node {node}"))
+
+
+async def _answer(request: Request, method: str, handle: Handle) -> Answer:
+    if method and request.method != method:
+        return Answer(405, b"405: Method Not Allowed", allow=method)
+    if method and not _accepts_anything(request.header(b"accept")):
+        return text(406, "406: Not Acceptable\n\nAvailable representations: ")
+    return await handle(request)
+
+
+async def _nothing(request: Request) -> Answer:
+    return NOT_FOUND
 
 
 def _accepts_anything(accept: str) -> bool:
