@@ -107,15 +107,18 @@ class Samples(dict[str, float]):
 class EdgeNode:
     """One more node of a site: an edgecore with a folder of its own."""
 
-    def __init__(self, world: Site, name: str, token: str = "", **changes: Path) -> None:
-        """token is the one to join with. changes replace paths: `database`."""
+    def __init__(
+        self, world: Site, name: str, token: str = "", *, database: Path | None = None, has_pods: bool = True
+    ) -> None:
+        """token is the one to join with. Without pods it has no runtime either, and no metrics to look at."""
         self.name = name
         self.folder = world.folder / name
         self.ports = replace(world.ports, edged=configuration.free_ports().edged)
         (self.folder / "certs").mkdir(parents=True, mode=0o711)
         self.document = configuration.edgecore(self.folder, self.ports, token)
         self.document["modules"]["edged"]["hostnameOverride"] = name
-        self.database = changes.get("database", self.folder / "edgecore.db")
+        self.document["modules"]["edged"]["enable"] = has_pods
+        self.database = database or self.folder / "edgecore.db"
         self.document["database"]["dataSource"] = str(self.database)
         self.path = self.folder / "edgecore.yaml"
         self.program = Program(name, "kubeedge.edgecore", ["--config", str(self.path)], self.folder / "edgecore.log")
@@ -166,9 +169,9 @@ class Site(site.Site):
         await super().clean_up(keep)
 
     @asynccontextmanager
-    async def node(self, name: str, token: str | None = None, **changes: Path) -> AsyncIterator[EdgeNode]:
+    async def node(self, name: str, token: str | None = None, **options: Any) -> AsyncIterator[EdgeNode]:
         """Make one more node, with a good token unless another is given; it ends with the context."""
-        node = EdgeNode(self, name, await self._join_token() if token is None else token, **changes)
+        node = EdgeNode(self, name, await self._join_token() if token is None else token, **options)
         self.nodes.append(node)
         try:
             yield node

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import AsyncIterator
 
@@ -73,6 +74,16 @@ async def test_a_certificate_of_no_node_is_refused(site: Site) -> None:
     assert len(log.lines("connection refused", "status=403")) == 4
 
 
+async def _upgrade_answer(site: Site, pair: KeyPair | None) -> str:
+    """Return what the server answers to an upgrade, nothing where TLS ends first."""
+    try:
+        async with dialled(site, pair, {"Node_id": NODE, "Connectionuse": "msg"}) as node:
+            # TLS 1.3 tells a client only when it reads.
+            return await node.status_line()
+    except (ssl.SSLError, ConnectionError):
+        return ""
+
+
 async def test_certificates_that_tls_does_not_take_are_told_with_the_reason(site: Site) -> None:
     authority = await site.authority()
     foreign = Authority.create().issue_client(f"system:node:{NODE}", ["system:nodes"])
@@ -88,11 +99,7 @@ async def test_certificates_that_tls_does_not_take_are_told_with_the_reason(site
     ):
         before = (await site.cloud_metrics()).of(REFUSED, 'status="0"')
         log = site.cloud_log()
-        with pytest.raises((ssl.SSLError, ConnectionError)):
-            async with dialled(site, pair, {"Node_id": NODE, "Connectionuse": "msg"}) as node:
-                # TLS 1.3 tells a client only when it reads.
-                assert not await node.status_line()
-                raise ConnectionError
+        assert not await _upgrade_answer(site, pair)
         line = await log.says("connection refused", "reason=TLS: ")
         assert any(words in line for words in reason.split("|")), line
         assert (await site.cloud_metrics()).of(REFUSED, 'status="0"') == before + 1
@@ -112,9 +119,8 @@ async def test_who_speaks_no_tls_is_counted_and_forgotten(site: Site, request_: 
     reader, writer = await asyncio.open_connection(HOST, site.ports.hub)
     writer.write(request_)
     async with asyncio.timeout(TIMEOUT_S):
-        with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
-            while True:
-                await reader.readexactly(1)
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
     writer.close()
     assert (await site.cloud_metrics()).of(REFUSED, 'status="0"') == before + 1
 
