@@ -60,6 +60,12 @@ async def test_killed_container_ends_with_128_plus_the_signal(node: Node) -> Non
     assert (status.exit_code, status.reason) == (137, "Error")
 
 
+async def test_no_exit_code_of_many_short_containers_is_lost(node: Node) -> None:
+    await node.create("true")
+    containers = await asyncio.gather(*(node.run("sh", "-c", f"exit {code}") for code in range(60)))
+    assert [(await node.ended(one)).exit_code for one in containers] == list(range(60))
+
+
 async def test_environment_is_that_of_the_pod_alone(node: Node) -> None:
     os.environ["SECRET_OF_EDGECORE"] = "1"
     container = await node.run("env", envs=[("A", "1"), ("EMPTY", ""), ("TEXT", "a\nb=ü")], log_path="0.log")
@@ -296,7 +302,8 @@ async def test_full_disk_is_an_error_of_the_start_and_harms_nobody(node: Node) -
         shutil.rmtree(target)
         target.symlink_to(small)
         with contextlib.suppress(OSError):
-            (small / "filler").write_bytes(bytes(100_000))
+            for number in range(1000):
+                (small / f"filler-{number}").write_bytes(bytes(4096))
         with pytest.raises(RuntimeCallError, match=r"cannot be written down: No space left on device|No space left"):
             await node.runtime.start_container(container)
         assert (await node.runtime.exec_sync(running, ["true"], 5)).exit_code == 0
@@ -750,11 +757,12 @@ async def test_user_without_rights_has_volumes_and_namespaces_by_a_user_namespac
 async def test_ten_containers_cost_at_most_12_mb(node: Node) -> None:
     """Issue: processes outlive edgecore at <= 12 MB for all containers together."""
     containers = [
-        await node.run("sh", "-c", "head -c 200000 /dev/zero | tr '\\0' x; exec sleep 60", log_path=f"{number}/0.log")
+        await node.run("sh", "-c", "seq 200000; head -c 200000 /dev/zero; exec sleep 60", log_path=f"{number}/0.log")
         for number in range(10)
     ]
-    for container in containers:
+    for number, container in enumerate(containers):
         assert (await node.runtime.exec_sync(container, ["true"], 5)).exit_code == 0
+        await until(lambda path=f"{number}/0.log": "200000" in node.output(path))
     assert rss_kb(node.supervisor_pid()) <= MAX_RSS_KB
     # Nothing but the command itself is left of a launch.
     assert {Path(f"/proc/{node.pid(one)}/comm").read_text() for one in containers} <= {"sh\n", "sleep\n"}

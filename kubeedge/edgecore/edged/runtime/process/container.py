@@ -19,7 +19,7 @@ class Container:
     """A container that was started, and may have ended. Times are Unix time in ns; pid and ticks name its process."""
 
     __slots__ = (
-        *("cgroup", "code", "deadline_ns", "finished_ns", "folder", "id", "is_namespaced", "is_recorded"),
+        *("cgroup", "code", "deadline_ns", "finished_ns", "folder", "id", "is_adopted", "is_namespaced", "is_recorded"),
         *("log_path", "message", "output", "pid", "reason", "sandbox", "started_ns", "ticks", "waiting"),
     )
 
@@ -31,6 +31,8 @@ class Container:
         self.cgroup = cgroup
         self.pid = 0
         self.ticks = 0
+        self.is_adopted = False
+        """True for the child of a supervisor that is gone: its exit code cannot be had."""
         self.is_namespaced = False
         self.started_ns = 0
         self.finished_ns = 0

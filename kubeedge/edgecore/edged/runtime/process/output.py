@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from kubeedge.edgecore.edged.runtime.process.loop import Loop
 
-READ_BYTES = 65536
+# What is read at once bounds what the memory of the supervisor grows by.
+READ_BYTES = 16384
 
 
 class Output:

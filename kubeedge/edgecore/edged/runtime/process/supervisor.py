@@ -341,7 +341,7 @@ class Supervisor:
             self._loop.remove(fd)
             os.close(fd)
             job = self._children.get(pid)
-            if isinstance(job, Container) and not processes.is_child(pid):
+            if isinstance(job, Container) and job.is_adopted:
                 del self._children[pid]
                 self._finish(job, UNKNOWN_EXIT_CODE, "Unknown", GONE)
 
@@ -428,7 +428,8 @@ class Supervisor:
         self._containers[container.id] = container
         if container.finished_ns:
             return
-        is_same = processes.is_child(container.pid) or processes.start_ticks(container.pid) == container.ticks
+        container.is_adopted = not processes.is_child(container.pid)
+        is_same = not container.is_adopted or processes.start_ticks(container.pid) == container.ticks
         if boot_id != self._boot_id or not is_same:
             message = GONE if boot_id == self._boot_id else "the machine was restarted"
             self._finish(container, UNKNOWN_EXIT_CODE, "Unknown", message)
