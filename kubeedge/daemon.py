@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
+import time
 from collections.abc import Awaitable, Callable
 
 LOG_FORMAT = "%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s %(message)s"
@@ -16,8 +18,6 @@ SHUTDOWN_TIMEOUT_S = 20
 
 def set_up_logging(level: str = "INFO") -> None:
     """Log events to standard error, one line each, times in UTC (STYLE 15: event and fields `key=value`)."""
-    import time
-
     formatter = logging.Formatter(LOG_FORMAT, "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
     handler = logging.StreamHandler(sys.stderr)
@@ -25,10 +25,15 @@ def set_up_logging(level: str = "INFO") -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
 
 
-def run(serve: Callable[[], Awaitable[None]]) -> int:
+class CannotStartError(Exception):
+    """Something that waiting does not repair: a port in use, rights that are missing, keys that don't fit."""
+
+
+def run(serve: Callable[[], Awaitable[None]], plain: tuple[type[Exception], ...] = (CannotStartError,)) -> int:
     """Run serve() on the fastest loop there is until it ends or INT, TERM, HUP or QUIT comes; return the exit code.
 
-    serve is cancelled by the signal and has SHUTDOWN_TIMEOUT_S seconds to leave.
+    serve is cancelled by the signal and has SHUTDOWN_TIMEOUT_S seconds to leave. Errors of the types in plain say all
+    that there is to say: they are logged without where they came from.
     """
     try:
         import uvloop
@@ -37,10 +42,10 @@ def run(serve: Callable[[], Awaitable[None]]) -> int:
     except ImportError:
         runner = asyncio.Runner()
     with runner:
-        return runner.run(_until_signal(serve))
+        return runner.run(_until_signal(serve, plain))
 
 
-async def _until_signal(serve: Callable[[], Awaitable[None]]) -> int:
+async def _until_signal(serve: Callable[[], Awaitable[None]], plain: tuple[type[Exception], ...]) -> int:
     loop = asyncio.get_running_loop()
     log = logging.getLogger("kubeedge")
     stop = asyncio.Event()
@@ -49,8 +54,6 @@ async def _until_signal(serve: Callable[[], Awaitable[None]]) -> int:
         if stop.is_set():
             log.warning("stopped at once signal=%s", name)
             sys.stderr.flush()
-            import os
-
             os._exit(1)
         log.info("stopping signal=%s", name)
         stop.set()
@@ -73,7 +76,10 @@ async def _until_signal(serve: Callable[[], Awaitable[None]]) -> int:
     if error is None:
         return 0
     for cause in _leaves(error):
-        log.error("ended by error=%r", cause, exc_info=cause)
+        if isinstance(cause, plain):
+            log.error("cannot start reason=%s", cause)
+        else:
+            log.error("ended by error=%r", cause, exc_info=cause)
     return 1
 
 

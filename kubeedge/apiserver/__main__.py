@@ -47,27 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     log.info("starting version=%s data_dir=%s", __version__, options.data_dir)
     log.info("this is a Kubernetes API for one machine; for more machines or users use a real cluster")
     server = ApiServer(options.data_dir, address=options.bind_address, port=options.port, kubeconfig=options.kubeconfig)
-
-    failures: list[Exception] = []
-
-    async def serve() -> None:
-        try:
-            await server.run()
-        except* (OSError, PkiError, StoreError) as group:
-            failures.extend(_leaves(group))
-
-    code = daemon.run(serve)
-    for failure in failures:
-        log.error("cannot serve reason=%s", failure)
-    return 1 if failures else code
-
-
-def _leaves(group: BaseExceptionGroup[Exception]) -> list[Exception]:
-    return [
-        leaf
-        for error in group.exceptions
-        for leaf in (_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
-    ]
+    return daemon.run(server.run, (OSError, PkiError, StoreError))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from kubeedge import KUBEEDGE_VERSION, __version__, daemon
-from kubeedge.cloudcore.app import CannotStartError, CloudCore
+from kubeedge.cloudcore.app import CloudCore
 from kubeedge.config import cloudcore as configuration
 from kubeedge.config.commandline import parse
 from kubeedge.config.errors import ConfigError
@@ -36,26 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for warning in warnings:
         log.warning("configuration file=%s problem=%s", options.config, warning)
     log.info("starting version=%s kubeedge=%s config=%s", __version__, KUBEEDGE_VERSION, options.config)
-
-    failures: list[Exception] = []
-
-    async def serve() -> None:
-        try:
-            await CloudCore(config, access).run()
-        except* CannotStartError as group:
-            failures.extend(_leaves(group))
-
-    code = daemon.run(serve)
-    for failure in failures:
-        log.error("cannot start reason=%s", failure)
-    return 1 if failures else code
-
-
-def _leaves(group: BaseExceptionGroup[CannotStartError]) -> list[Exception]:
-    leaves: list[Exception] = []
-    for error in group.exceptions:
-        leaves += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return leaves
+    return daemon.run(lambda: CloudCore(config, access).run())
 
 
 if __name__ == "__main__":

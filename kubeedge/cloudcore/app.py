@@ -18,6 +18,7 @@ from kubeedge.cloudcore.synccontroller import sync
 from kubeedge.cloudcore.synccontroller.controller import SyncController
 from kubeedge.config import cloudcore as configuration
 from kubeedge.config.host import local_address
+from kubeedge.daemon import CannotStartError
 from kubeedge.kube.api import ApiError, ApiUnavailableError
 from kubeedge.kube.caches import Caches
 from kubeedge.kube.client import HttpApi
@@ -33,10 +34,6 @@ log = logging.getLogger(__name__)
 # Between two attempts to reach an API that is away, and between two reminders that a cache is still empty.
 RETRY_S = 2.0
 REMIND_S = 15.0
-
-
-class CannotStartError(Exception):
-    """Something that waiting does not repair: a port in use, rights that are missing, keys that don't fit."""
 
 
 class CloudCore:

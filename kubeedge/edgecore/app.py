@@ -14,8 +14,10 @@ from kubeedge.config import edgecore as configuration
 from kubeedge.config.errors import ConfigError, Problem
 from kubeedge.config.join import forget_token, join_token, record_version
 from kubeedge.config.kubelet import CONTAINERD, TailoredKubeletConfig
+from kubeedge.daemon import CannotStartError
 from kubeedge.edgecore.certificate import keeper
 from kubeedge.edgecore.certificate.keeper import CertificateError, CertificateKeeper
+from kubeedge.edgecore.edged.backoff import MAXIMUM_S
 from kubeedge.edgecore.edged.edged import Edged, Settings
 from kubeedge.edgecore.edged.network import ClusterDns
 from kubeedge.edgecore.edged.runtime.interface import Runtime
@@ -33,10 +35,6 @@ log = logging.getLogger(__name__)
 CHECK_ENVIRONMENT = "CHECK_EDGECORE_ENVIRONMENT"
 # Where the process runtime keeps its containers when the endpoint names no folder: beside the database.
 PROCESS_FOLDER = "containers"
-
-
-class CannotStartError(Exception):
-    """Something that waiting does not repair: a database in use, a kubelet on the same machine, no way to join."""
 
 
 class EdgeCore:
@@ -217,6 +215,7 @@ def _edged_settings(config: configuration.EdgeCore, config_path: Path) -> Settin
         eviction_hard=kubelet.eviction_hard,
         pressure_transition_s=kubelet.eviction_pressure_transition_period,
         dead_containers_kept=max(edged.max_per_pod_container_count, 0),
+        crash_backoff_max_s=kubelet.crash_loop_back_off.max_container_restart_period or MAXIMUM_S,
         log_max_size_bytes=_bytes(config_path, "containerLogMaxSize", kubelet.container_log_max_size),
         log_max_files=kubelet.container_log_max_files,
     )

@@ -81,7 +81,7 @@ async def test_second_program_on_the_same_folder_ends_with_the_reason(tmp_path: 
         await until_serving(process)
         code, log = await ended(*options)
         assert code == 1
-        assert "cannot serve" in log and "in use" in log and "Traceback" not in log
+        assert "cannot start" in log and "in use" in log and "Traceback" not in log
 
 
 async def test_damaged_database_ends_with_the_reason(tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ import yaml
 
 from kubeedge import message
 from kubeedge.apiserver.app import ApiServer, running
-from kubeedge.cloudcore.app import CannotStartError, CloudCore
+from kubeedge.cloudcore.app import CloudCore
 from kubeedge.config import cloudcore as configuration
+from kubeedge.daemon import CannotStartError
 from kubeedge.kube.kinds import NODE, OBJECT_SYNC, POD
 from kubeedge.kube.kubeconfig import load
 from tests.embedded import embedded_apiserver
