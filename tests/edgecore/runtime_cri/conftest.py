@@ -35,7 +35,7 @@ class Node:
     def __init__(self, containerd: Containerd, folder: Path) -> None:
         self.containerd = containerd
         self.folder = folder
-        self.runtime = CriRuntime(containerd.endpoint, connect=impatient)
+        self.runtime = CriRuntime(containerd.endpoint, cgroup_root=containerd.cgroup, connect=impatient)
         self.sandbox_id = ""
         self._task: asyncio.Task[None] | None = None
         self.sandbox = self.pod("web", UID)
@@ -53,7 +53,7 @@ class Node:
             "hostname": name,
             "log_directory": str(logs),
             "labels": labels,
-            "cgroup_parent": f"{self.containerd.cgroup}/besteffort/pod{uid}",
+            "cgroup_parent": f"{self.containerd.cgroup}/kubepods/besteffort/pod{uid}",
         }
         config = SandboxConfig(name, "default", uid, **(defaults | fields))
         config.security.seccomp_profile = "RuntimeDefault"
@@ -149,6 +149,10 @@ class Node:
         """Return the first process of a container or sandbox."""
         (file,) = self.containerd.folder.glob(f"state/io.containerd.runtime.v2.task/k8s.io/{id_}/init.pid")
         return int(file.read_text())
+
+    def groups_of(self, container_id: str) -> list[Path]:
+        """Return the control groups of a container, one a hierarchy."""
+        return list(Path("/sys/fs/cgroup").glob(f"**{self.sandbox.cgroup_parent}/{container_id}"))
 
     def pause_pid(self) -> int:
         return self.pid(self.sandbox_id)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from kubeedge.edgecore.edged.runtime.cri import pod_groups
 from kubeedge.edgecore.edged.runtime.interface import (
     ContainerState,
     DnsConfig,
@@ -104,12 +105,35 @@ async def test_container_is_limited_as_asked(node: Node) -> None:
     assert node.containerd.cgroup in of_memory or of_memory == "/"
     read = {
         path.name: path.read_text().split()
-        for path in Path("/sys/fs/cgroup").glob(f"**{node.containerd.cgroup}/**/{container_id}/*")
+        for folder in node.groups_of(container_id)
+        for path in folder.iterdir()
         if path.name in ("memory.limit_in_bytes", "memory.max", "cpu.shares", "cpu.cfs_quota_us", "cpu.max")
     }
     assert read.get("memory.limit_in_bytes", read.get("memory.max")) == [str(64 << 20)]
     assert read.get("cpu.shares", ["102"]) == ["102"]
     assert read.get("cpu.cfs_quota_us", read.get("cpu.max", [])[:1]) == ["50000"]
+
+
+async def test_pod_is_limited_as_a_whole_and_leaves_no_group_behind(node: Node) -> None:
+    groups = pod_groups.find(node.containerd.cgroup)
+    node.sandbox.cgroup_parent = f"{node.containerd.cgroup}/kubepods/burstable/pod{UID}"
+    node.sandbox.resources = Resources(
+        cpu_shares=204, cpu_quota=20_000, cpu_period=100_000, memory_limit_bytes=96 << 20
+    )
+    container_id = await node.run("sleep", "100")
+    found = {
+        path.name: path.read_text().split()[0]
+        for path in Path("/sys/fs/cgroup").glob(f"*{node.sandbox.cgroup_parent}/*")
+        if path.name in ("memory.limit_in_bytes", "memory.max", "cpu.shares", "cpu.cfs_quota_us", "cpu.max")
+    }
+    assert found.get("memory.limit_in_bytes", found.get("memory.max")) == str(96 << 20)
+    assert found.get("cpu.shares", "204") == "204"
+    assert found.get("cpu.cfs_quota_us", found.get("cpu.max")) == "20000"
+    assert node.groups_of(container_id)
+    assert groups.uids() == {UID}
+    await node.runtime.stop_sandbox(node.sandbox_id)
+    await node.runtime.remove_sandbox(node.sandbox_id)
+    assert groups.uids() == set()
 
 
 async def test_memory_that_runs_out_is_told(node: Node) -> None:

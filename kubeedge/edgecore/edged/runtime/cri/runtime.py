@@ -13,7 +13,7 @@ from typing import Any
 from grpclib.client import UnaryUnaryMethod
 from grpclib.const import Status
 
-from kubeedge.edgecore.edged.runtime.cri import answers, messages, names, refusal
+from kubeedge.edgecore.edged.runtime.cri import answers, messages, names, pod_groups, refusal
 from kubeedge.edgecore.edged.runtime.cri.connection import (
     CALL_TIMEOUT_S,
     Answer,
@@ -57,7 +57,8 @@ STOP_MARGIN_S = CALL_TIMEOUT_S
 class CriRuntime:
     """Runtime behind a socket (`unix:///run/containerd/containerd.sock`); images at image_endpoint where that differs.
 
-    seccomp_folder is where the seccomp profiles lie that pods name. connect makes the connection to an endpoint.
+    seccomp_folder is where the seccomp profiles lie that pods name. cgroup_root is the group below which the pods have
+    theirs. connect makes the connection to an endpoint.
     """
 
     def __init__(
@@ -66,12 +67,18 @@ class CriRuntime:
         image_endpoint: str | None = None,
         *,
         seccomp_folder: Path = Path("/var/lib/kubelet/seccomp"),
+        cgroup_root: str = "",
         connect: Callable[[str], Connection] = Connection,
     ) -> None:
         self._connection = connect(endpoint)
         is_same = not image_endpoint or image_endpoint == endpoint
         self._image_connection = self._connection if is_same else connect(str(image_endpoint))
         self._seccomp_folder = seccomp_folder
+        self._cgroup_root = cgroup_root
+        self._groups: pod_groups.PodGroups | None = None
+        # The pod of each sandbox, and those that are about to have one.
+        self._pods: dict[str, str] = {}
+        self._starting: set[str] = set()
         self._host: messages.Host | None = None
         self._version: RuntimeVersion | None = None
         self._cgroup_driver: str | None = None
@@ -123,6 +130,7 @@ class CriRuntime:
     async def list_sandboxes(self) -> list[Sandbox]:
         """Return all sandboxes."""
         answer = await self._ask("ListError", self._connection.runtime.ListPodSandbox, cri.ListPodSandboxRequest())
+        self._pods = {item.id: item.metadata.uid for item in answer.items}
         return [answers.sandbox(item) for item in answer.items]
 
     async def sandbox_status(self, sandbox_id: str) -> SandboxStatus:
@@ -135,7 +143,13 @@ class CriRuntime:
         """Make and start a sandbox with its network."""
         with _impossible("CreatePodSandboxError"):
             request = cri.RunPodSandboxRequest(config=messages.sandbox(config), runtime_handler=config.runtime_handler)
-        answer = await self._ask("CreatePodSandboxError", self._connection.runtime.RunPodSandbox, request)
+        self._starting.add(config.uid)
+        try:
+            await asyncio.to_thread(self._make_group, config)
+            answer = await self._ask("CreatePodSandboxError", self._connection.runtime.RunPodSandbox, request)
+            self._pods[answer.pod_sandbox_id] = config.uid
+        finally:
+            self._starting.discard(config.uid)
         return answer.pod_sandbox_id
 
     async def stop_sandbox(self, sandbox_id: str) -> None:
@@ -147,6 +161,26 @@ class CriRuntime:
         """Remove a sandbox with its containers."""
         request = cri.RemovePodSandboxRequest(pod_sandbox_id=sandbox_id)
         await self._end("RemovePodSandboxError", self._connection.runtime.RemovePodSandbox, request)
+        self._pods.pop(sandbox_id, None)
+        await asyncio.to_thread(self._remove_groups, {*self._pods.values(), *self._starting})
+
+    def _make_group(self, config: SandboxConfig) -> None:
+        if not config.cgroup_parent or config.cgroup_parent.endswith(".slice") or config.resources is None:
+            return
+        if self._groups is None:
+            self._groups = pod_groups.find(self._cgroup_root)
+        try:
+            self._groups.make(config.cgroup_parent, config.resources)
+        except OSError as error:
+            # Containers have limits of their own, which the runtime sets or says why it cannot.
+            log.warning("pod has no limits as a whole pod=%s/%s reason=%s", config.namespace, config.name, error)
+
+    def _remove_groups(self, living: set[str]) -> None:
+        """Remove the groups of pods that have no sandbox any more, those of before edged's start too."""
+        if self._groups is None:
+            self._groups = pod_groups.find(self._cgroup_root)
+        for uid in self._groups.uids() - living:
+            self._groups.remove(uid)
 
     # Containers
 
