@@ -26,6 +26,7 @@ MS_PRIVATE = 0x40000
 MS_SLAVE = 0x80000
 MS_RELATIME = 0x200000
 MNT_DETACH = 0x2
+UMOUNT_NOFOLLOW = 0x8
 
 SECCOMP_MODE_FILTER = 2
 PR_CAPBSET_READ = 23
@@ -76,6 +77,18 @@ def mount(source: str | None, target: str, kind: str | None, flags: int, data: s
 def unmount(target: str, flags: int = 0) -> None:
     """Unmount target (umount2(2))."""
     _check(_libc.umount2(_text(target), flags), target)
+
+
+def mount_points() -> list[str]:
+    """Return where something is mounted in this namespace, in the order of mounting."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as table:
+        return [_unescaped(line.split(" ", 5)[4]) for line in table]
+
+
+def _unescaped(field: str) -> str:
+    """Undo the octal escapes of /proc/self/mountinfo."""
+    head, *rest = field.split("\\")
+    return head + "".join(chr(int(part[:3], 8)) + part[3:] for part in rest)
 
 
 def make_readonly(target: str) -> None:

@@ -169,9 +169,7 @@ class Tree:
         kernel.mount(None, folder, None, kernel.MS_PRIVATE)
 
     def _make_tree_readonly(self) -> None:
-        with open("/proc/self/mountinfo", encoding="utf-8") as file:
-            points = [_unescape(line.split(" ")[4]) for line in file]
-        for point in points:
+        for point in kernel.mount_points():
             hidden = self._old_root and _is_below(point, self._old_root)
             if hidden or any(_is_below(point, folder) for folder in _KERNEL_FILES):
                 continue
@@ -214,9 +212,3 @@ def _is_folder(fd: int) -> bool:
 
 def _is_below(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip("/") + "/")
-
-
-def _unescape(field: str) -> str:
-    """Undo the octal escapes of /proc/self/mountinfo."""
-    head, *rest = field.split("\\")
-    return head + "".join(chr(int(part[:3], 8)) + part[3:] for part in rest)
