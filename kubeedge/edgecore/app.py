@@ -173,7 +173,10 @@ def _runtime(config: configuration.EdgeCore) -> Runtime:
     # The default of both is containerd's: who names another engine alone means its images as well.
     images = kubelet.image_service_endpoint
     return CriRuntime(
-        kubelet.container_runtime_endpoint, None if images == CONTAINERD else images, seccomp_folder=seccomp_folder
+        kubelet.container_runtime_endpoint,
+        None if images == CONTAINERD else images,
+        seccomp_folder=seccomp_folder,
+        cgroup_root=kubelet.cgroup_root,
     )
 
 
