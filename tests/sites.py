@@ -108,11 +108,18 @@ class EdgeNode:
     """One more node of a site: an edgecore with a folder of its own."""
 
     def __init__(
-        self, world: Site, name: str, token: str = "", *, database: Path | None = None, has_pods: bool = True
+        self,
+        world: Site,
+        name: str,
+        token: str = "",
+        *,
+        folder: Path | None = None,
+        database: Path | None = None,
+        has_pods: bool = True,
     ) -> None:
         """token is the one to join with. Without pods it has no runtime either, and no metrics to look at."""
         self.name = name
-        self.folder = world.folder / name
+        self.folder = folder or world.folder / f"node{len(world.nodes)}-{name}"
         self.ports = replace(world.ports, edged=configuration.free_ports().edged)
         (self.folder / "certs").mkdir(parents=True, mode=0o711)
         self.document = configuration.edgecore(self.folder, self.ports, token)
@@ -121,7 +128,7 @@ class EdgeNode:
         self.database = database or self.folder / "edgecore.db"
         self.document["database"]["dataSource"] = str(self.database)
         self.path = self.folder / "edgecore.yaml"
-        self.program = Program(name, "kubeedge.edgecore", ["--config", str(self.path)], self.folder / "edgecore.log")
+        self.program = Program(name, "kubeedge.edgecore", ["--config", str(self.path)], world.folder / f"{name}.log")
 
     async def start(self) -> Log:
         """Start it and return what it says from now on. It may be up before it has joined."""
