@@ -8,13 +8,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from kubeedge.apiserver import names
+from kubeedge.kube.requirement import is_integer, is_met
 
 _TOKEN = re.compile(r"\s*(==|!=|[=!(),><]|[^\s=!(),><]+|$)")
 _SYMBOLS = frozenset({"==", "!=", "=", "!", "(", ")", ",", ">", "<", ""})
 _OPERATORS = {"in": "in", "notin": "notin", "=": "=", "==": "=", "!=": "!=", ">": ">", "<": "<"}
 _BINARY = "in, notin, =, ==, !=, gt, lt"
 _ORDER = (">", "<")
-_INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
+# What the operators of a selector's text are called in objects.
+_IN_OBJECTS = {
+    "in": "In",
+    "=": "In",
+    "notin": "NotIn",
+    "!=": "NotIn",
+    "exists": "Exists",
+    "!exists": "DoesNotExist",
+    ">": "Gt",
+    "<": "Lt",
+}
 
 
 class SelectorError(ValueError):
@@ -31,20 +42,7 @@ class Requirement:
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Whether an object with these labels fulfils the condition."""
-        value = labels.get(self.key)
-        operator = self.operator
-        if operator in ("=", "in"):
-            return value in self.values
-        if operator in ("!=", "notin"):
-            return value is None or value not in self.values
-        if operator == "exists":
-            return value is not None
-        if operator == "!exists":
-            return value is None
-        if not _INTEGER.fullmatch(value or ""):
-            return False
-        number, bound = int(value or ""), int(self.values[0])
-        return number > bound if operator == ">" else number < bound
+        return is_met(_IN_OBJECTS[self.operator], labels.get(self.key), self.values)
 
     def __str__(self) -> str:
         if self.operator == "exists":
@@ -125,7 +123,7 @@ def _requirement(tokens: _Tokens) -> Requirement:
         raise SelectorError(f"found '{word}', expected: {_BINARY}")
     values = _values(tokens) if operator in ("in", "notin") else (_exact_value(tokens),)
     for index, value in enumerate(values):
-        if operator in _ORDER and not _INTEGER.fullmatch(value):
+        if operator in _ORDER and not is_integer(value):
             raise SelectorError(
                 f"values[{index}]: Invalid value: {_quoted(value)}: "
                 "for 'Gt', 'Lt' operators, the value must be an integer"

@@ -13,6 +13,7 @@ from kubeedge.apiserver.controllers.views import (
     Taint,
     Toleration,
 )
+from kubeedge.kube.requirement import is_met
 
 HINDERING = ("NoSchedule", "NoExecute")
 
@@ -38,25 +39,7 @@ def contains(labels: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
 
 def meets(requirement: Requirement, labels: Mapping[str, str]) -> bool:
     """Tell whether labels meet a requirement; one with an operator that does not exist is never met."""
-    value = labels.get(requirement.key)
-    match requirement.operator:
-        case "In":
-            return value is not None and value in requirement.values
-        case "NotIn":
-            return value is None or value not in requirement.values
-        case "Exists":
-            return value is not None
-        case "DoesNotExist":
-            return value is None
-        case "Gt" | "Lt":
-            if value is None or len(requirement.values) != 1:
-                return False
-            try:
-                number, limit = int(value), int(requirement.values[0])
-            except ValueError:
-                return False
-            return number > limit if requirement.operator == "Gt" else number < limit
-    return False
+    return is_met(requirement.operator, labels.get(requirement.key), requirement.values)
 
 
 def matches_term(term: NodeSelectorTerm, node: Node) -> bool:

@@ -9,8 +9,7 @@ from kubeedge.edgecore.edged import requests
 from kubeedge.edgecore.edged.pod import Object, Pod
 from kubeedge.edgecore.edged.volumes.mounter import unsupported
 from kubeedge.kube import quantity
-
-CRITICAL_PRIORITY = 2_000_000_000
+from kubeedge.kube.requirement import is_met
 
 
 @dataclass(slots=True, frozen=True)
@@ -55,7 +54,7 @@ def admit(pod: Pod, others: Iterable[Pod], node: Node, refuses: Callable[[Object
 
 
 def _pressure(pod: Pod, node: Node) -> Refusal | None:
-    if int(pod.spec.get("priority") or 0) >= CRITICAL_PRIORITY or not node.pressures:
+    if int(pod.spec.get("priority") or 0) >= requests.CRITICAL_PRIORITY or not node.pressures:
         return None
     if node.pressures == {"MemoryPressure"}:
         # Only those suffer that asked for nothing, unless they say that they can bear it.
@@ -132,20 +131,4 @@ def _term(term: Object, labels: Mapping[str, str], node_name: str) -> bool:
 
 def _matches(expression: Object, labels: Mapping[str, str]) -> bool:
     value = labels.get(expression.get("key") or "")
-    values = expression.get("values") or []
-    match expression.get("operator"):
-        case "In":
-            return value in values
-        case "NotIn":
-            return value not in values
-        case "Exists":
-            return value is not None
-        case "DoesNotExist":
-            return value is None
-        case "Gt" | "Lt" as operator:
-            try:
-                left, right = int(value or ""), int(values[0])
-            except (ValueError, IndexError):
-                return False
-            return left > right if operator == "Gt" else left < right
-    return False
+    return is_met(expression.get("operator") or "", value, expression.get("values") or ())
