@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from kubeedge.demo import choice
 from kubeedge.demo.check import Check
 from kubeedge.demo.program import ProgramError
 from kubeedge.demo.show import show
@@ -28,15 +29,43 @@ INTERRUPTED = 130
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for data and logs, made for this run and removed at its end (a temporary one).",
 )
-def main(checks: bool, keep: bool, folder: Path | None) -> None:
+@click.option(
+    "--runtime",
+    type=click.Choice(["process", "cri"]),
+    help="What runs the pods: processes of this machine, or a container engine. By default containerd, where its "
+    "socket is there and nothing speaks against it.",
+)
+@click.option(
+    "--endpoint",
+    envvar="CONTAINER_RUNTIME_ENDPOINT",
+    default=choice.CONTAINERD,
+    show_default=True,
+    show_envvar=True,
+    help="Socket of the container engine.",
+)
+def main(checks: bool, keep: bool, folder: Path | None, runtime: str | None, endpoint: str) -> None:
     """A Kubernetes API, cloudcore and edgecore on this machine, with pods that run on the edge node.
 
     Ctrl-C ends all of it and leaves nothing behind.
     """
     if folder is not None and folder.exists() and any(folder.iterdir()):
         raise click.UsageError(f"{folder} is not empty")
-    site = Site((folder or Path(tempfile.mkdtemp(prefix="kubeedge-demo-"))).resolve())
+    chosen = _choose(runtime, endpoint)
+    site = Site((folder or Path(tempfile.mkdtemp(prefix="kubeedge-demo-"))).resolve(), chosen)
     sys.exit(asyncio.run(_until_signal(_run_check(site, keep) if checks else _run_show(site, keep))))
+
+
+def _choose(runtime: str | None, endpoint: str) -> str:
+    """Return the endpoint of the runtime to use, empty for processes of this machine."""
+    if runtime == "process" or (runtime is None and not choice.has_socket(endpoint)):
+        return ""
+    obstacle = asyncio.run(choice.obstacle(endpoint))
+    if not obstacle:
+        return endpoint
+    if runtime == "cri":
+        raise click.ClickException(f"no container engine to use: {obstacle}")
+    click.echo(f"containerd is there but not used: {obstacle}", err=True)
+    return ""
 
 
 async def _until_signal(running: Coroutine[None, None, int]) -> int:
@@ -53,6 +82,7 @@ async def _until_signal(running: Coroutine[None, None, int]) -> int:
 async def _run_check(site: Site, keep: bool) -> int:
     started = time.monotonic()
     try:
+        click.echo(f"runtime: {await site.containers.name()}")
         passed = await Check(site, click.echo).run()
         if not passed:
             for program in site.programs:
@@ -65,6 +95,7 @@ async def _run_check(site: Site, keep: bool) -> int:
 
 async def _run_show(site: Site, keep: bool) -> int:
     try:
+        click.echo(f"runtime: {await site.containers.name()}")
         await show(site)
     except ProgramError as error:
         click.echo(f"error: {error}", err=True)

@@ -12,9 +12,10 @@ from datetime import datetime
 from typing import Any, Concatenate
 
 from kubeedge.demo.configuration import NODE_NAME
+from kubeedge.demo.containers import RunningContainer, started_ticks
 from kubeedge.demo.kubectl import KubectlError
 from kubeedge.demo.program import ProgramError
-from kubeedge.demo.site import EXAMPLES, RunningContainer, Site
+from kubeedge.demo.site import EXAMPLES, Site
 from kubeedge.kube.api import ApiError, ApiUnavailableError
 from kubeedge.kube.kinds import CONFIG_MAP, LEASE, NODE, OBJECT_SYNC, POD
 
@@ -88,11 +89,11 @@ class Check:
 
     async def config_map_changes(self) -> str:
         """ConfigMap change visible in the running pod"""
-        before = self._containers()
+        before = await self._containers()
         patch = f'{{"data":{{"greeting":"{NEW_GREETING}"}}}}'
         await self._site.kubectl("patch", "configmap", "hello", "--patch", patch)
         await self._until(lambda: self._all_say(NEW_GREETING), "the pods do not show the new text")
-        self._check_same(before, "a container was restarted for it")
+        await self._check_same(before, "a container was restarted for it")
         return ""
 
     async def pod_is_replaced(self) -> str:
@@ -104,14 +105,14 @@ class Check:
 
     async def pods_outlive_the_cloud(self) -> str:
         """cloudcore killed with SIGKILL: pods go on"""
-        before = self._containers()
+        before = await self._containers()
         await self._site.cloudcore.kill()
         await self._watch_containers(before)
         return f"{len(before)} containers watched for {OFFLINE_S:.0f} s"
 
     async def pods_outlive_edgecore(self) -> str:
         """edgecore restarted while offline: pods still there, containers not restarted"""
-        before = self._containers()
+        before = await self._containers()
         await self._site.edgecore.stop()
         await self._watch_containers(before)
         await self._site.start_edgecore()
@@ -121,7 +122,7 @@ class Check:
 
     async def dead_container_is_restarted(self) -> str:
         """container that dies offline is restarted"""
-        victim = self._containers()[0]
+        victim = (await self._containers())[0]
         os.kill(victim.pid, signal.SIGKILL)
         await self._until(lambda: self._restarted(victim), "it stays dead")
         return ""
@@ -193,25 +194,25 @@ class Check:
 
     async def _replaced(self, victim: str) -> bool:
         names = [pod["metadata"]["name"] for pod in await self._pods()]
-        return victim not in names and await self._pods_running(2) and len(self._containers()) == 2
+        return victim not in names and await self._pods_running(2) and len(await self._containers()) == 2
 
-    def _containers(self) -> list[RunningContainer]:
-        return [one for one in self._site.containers() if one.pod.startswith("hello-")]
+    async def _containers(self) -> list[RunningContainer]:
+        return [one for one in await self._site.containers.running() if one.pod.startswith("hello-")]
 
     async def _all_say(self, text: str) -> bool:
-        containers = self._containers()
+        containers = await self._containers()
         return len(containers) == 2 and all(text in _last_line(one) for one in containers)
 
     async def _watch_containers(self, before: list[RunningContainer]) -> None:
         """See that the same processes run on and write on."""
         sizes = [one.log_path.stat().st_size for one in before]
         await asyncio.sleep(OFFLINE_S)
-        self._check_same(before, "a container ended or was restarted")
+        await self._check_same(before, "a container ended or was restarted")
         if any(one.log_path.stat().st_size <= size for one, size in zip(before, sizes, strict=True)):
             raise StepError("a container does not write any more")
 
-    def _check_same(self, before: list[RunningContainer], otherwise: str) -> None:
-        now = self._containers()
+    async def _check_same(self, before: list[RunningContainer], otherwise: str) -> None:
+        now = await self._containers()
         if set(now) != set(before) or not all(_lives(one) for one in before):
             raise StepError(f"{otherwise}: {before} became {now}")
 
@@ -220,7 +221,8 @@ class Check:
         return len(pods) == 2 and all(pod.get("status", {}).get("phase") == "Running" for pod in pods)
 
     async def _restarted(self, victim: RunningContainer) -> bool:
-        return any(one.pod == victim.pod and one.pid != victim.pid and _lives(one) for one in self._containers())
+        now = await self._containers()
+        return any(one.pod == victim.pod and one.id != victim.id and _lives(one) for one in now)
 
     async def _objects_of_the_node(self) -> dict[str, tuple[str, str]]:
         """Return what the node must have acked: name of its ObjectSync -> (object, resource version)."""
@@ -254,11 +256,9 @@ def _last_line(container: RunningContainer) -> str:
 def _lives(container: RunningContainer) -> bool:
     """Tell whether the same process is still there."""
     try:
-        with open(f"/proc/{container.pid}/stat", encoding="utf-8") as file:
-            fields = file.read().rpartition(")")[2].split()
+        return started_ticks(container.pid) == container.ticks
     except OSError:
         return False
-    return fields[0] != "Z" and int(fields[19]) == container.ticks
 
 
 _Step = Callable[Concatenate[Check, ...], Awaitable[str]]

@@ -55,8 +55,16 @@ def cloudcore(folder: Path, ports: Ports, kubeconfig: Path) -> dict[str, Any]:
     }
 
 
-def edgecore(folder: Path, ports: Ports, token: str) -> dict[str, Any]:
-    """Return edgecore.yaml for a node whose files lie in folder; token lets it join."""
+def process_endpoint(folder: Path) -> str:
+    """Return the endpoint of a runtime that runs local processes, for a node whose files lie in folder."""
+    return f"process://{folder}/containers"
+
+
+def edgecore(folder: Path, ports: Ports, token: str, endpoint: str = "", cgroup: str = "") -> dict[str, Any]:
+    """Return edgecore.yaml for a node whose files lie in folder; token lets it join.
+
+    endpoint is that of its runtime, by default local processes. cgroup names the control group of all its pods.
+    """
     return {
         "apiVersion": "edgecore.config.kubeedge.io/v1alpha2",
         "kind": "EdgeCore",
@@ -77,7 +85,8 @@ def edgecore(folder: Path, ports: Ports, token: str) -> dict[str, Any]:
                 "rootDirectory": str(folder / "kubelet"),
                 "reportEvent": True,
                 "tailoredKubeletConfig": {
-                    "containerRuntimeEndpoint": f"process://{folder}/containers",
+                    "containerRuntimeEndpoint": endpoint or process_endpoint(folder),
+                    **({"cgroupRoot": f"/{cgroup}"} if cgroup else {}),
                     "staticPodPath": str(folder / "manifests"),
                     "podLogsDir": str(folder / "logs"),
                     "readOnlyPort": ports.edged,

@@ -104,7 +104,7 @@ async def _picture(site: Site, rate: _Rate) -> RenderableType:
         _nodes(await _list(site, NODE)),
         _pods(await _list(site, POD)),
         Panel(Text("\n".join(_event_line(event) for event in events) or "none yet"), title="Events"),
-        Panel(Text("\n".join(_last_lines(site)) or "nothing yet"), title="What the pods say"),
+        Panel(Text("\n".join(await _last_lines(site)) or "nothing yet"), title="What the pods say"),
         link,
     )
 
@@ -172,9 +172,9 @@ def _event_line(event: dict[str, Any]) -> str:
     return " ".join(words)
 
 
-def _last_lines(site: Site) -> list[str]:
+async def _last_lines(site: Site) -> list[str]:
     lines = []
-    for container in site.containers()[:SHOWN_LINES]:
+    for container in (await site.containers.running())[:SHOWN_LINES]:
         try:
             text = container.log_path.read_text(encoding="utf-8", errors="replace")
         except OSError:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import json
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +14,10 @@ import yaml
 
 import kubeedge
 from kubeedge.demo import configuration
+from kubeedge.demo.containers import PROCESS, Containers, containers
 from kubeedge.demo.kubectl import Kubectl
 from kubeedge.demo.program import Program, ProgramError
-from kubeedge.edgecore.edged.runtime.interface import RuntimeUnavailableError
 from kubeedge.edgecore.edged.runtime.process import kernel
-from kubeedge.edgecore.edged.runtime.process.client import Client
 from kubeedge.kube import kubeconfig
 from kubeedge.kube.api import ApiError, ApiUnavailableError, Kind
 from kubeedge.kube.client import HttpApi
@@ -31,24 +28,12 @@ EXAMPLES = Path(kubeedge.__file__).parent.parent / "examples"
 START_TIMEOUT_S = 30
 POLL_S = 0.05
 PAGE_TIMEOUT_S = 2
-# Enough for the kernel to end every process of the node.
-DESTROY_TIMEOUT_S = 10
-
-
-@dataclass(slots=True, frozen=True)
-class RunningContainer:
-    """A container as the node's supervisor knows it: its main process and when that was started."""
-
-    pod: str
-    pid: int
-    ticks: int
-    log_path: Path
 
 
 class Site:
-    """Everything of one demo lies in folder."""
+    """Everything of one demo lies in folder. endpoint is that of the node's runtime, by default local processes."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, endpoint: str = "") -> None:
         self.folder = folder
         self.ports = configuration.free_ports()
         self.kubeconfig = folder / "kubeconfig"
@@ -64,11 +49,18 @@ class Site:
         self.cloudcore = self._daemon("cloudcore", self._cloud)
         self.edgecore = self._daemon("edgecore", self._edge)
         self._api: HttpApi | None = None
+        self.endpoint = endpoint or configuration.process_endpoint(self._edge)
+        self.containers: Containers = containers(self.endpoint, self._edge / "logs", self._cgroup)
 
     def _daemon(self, name: str, folder: Path) -> Program:
         return Program(
             name, f"kubeedge.{name}", ["--config", str(folder / f"{name}.yaml")], self.folder / f"{name}.log"
         )
+
+    @property
+    def _cgroup(self) -> str:
+        """Name of the control group of all pods that a container engine runs for this site."""
+        return "" if self.endpoint.startswith(PROCESS) else f"kubeedge-{self.ports.api}"
 
     @property
     def programs(self) -> list[Program]:
@@ -106,7 +98,9 @@ class Site:
         """Start edgecore; the first time with a token to join. Does not wait for the cloud. Raises ProgramError."""
         path = self._edge / "edgecore.yaml"
         if not path.exists():
-            document = configuration.edgecore(self._edge, self.ports, await self._join_token())
+            document = configuration.edgecore(
+                self._edge, self.ports, await self._join_token(), self.endpoint, self._cgroup
+            )
             path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
             path.chmod(0o600)
         await self.edgecore.start()
@@ -163,31 +157,11 @@ class Site:
         pods: list[dict[str, Any]] = orjson.loads(page)["items"] if page else []
         return pods
 
-    def containers(self) -> list[RunningContainer]:
-        """Return the node's containers that have not ended, as they are on its disk."""
-        found = []
-        for folder in (self._edge / "containers" / "containers").glob("*"):
-            with contextlib.suppress(OSError, ValueError, KeyError):
-                if (folder / "exited").exists():
-                    continue
-                record = json.loads((folder / "container.json").read_bytes())
-                pid, ticks = (folder / "started").read_text(encoding="utf-8").split("\n")[:2]
-                pod = record["config"]["labels"]["io.kubernetes.pod.name"]
-                found.append(RunningContainer(pod, int(pid), int(ticks), Path(record["log_path"])))
-        return found
-
-    def supervisor_pid(self) -> int:
-        """Return the process that keeps the node's containers. Raises OSError, ValueError when there is none."""
-        text = (self._edge / "containers" / "supervisor.log").read_text(encoding="utf-8")
-        return int(text.rpartition("pid=")[2].split()[0])
-
     async def clean_up(self, keep: bool = False) -> None:
         """End all programs and containers; remove every file unless they are to be kept."""
         for program in reversed(self.programs):
             await program.stop()
-        with contextlib.suppress(RuntimeUnavailableError):
-            async with asyncio.timeout(DESTROY_TIMEOUT_S):
-                await Client(self._edge / "containers").destroy()
+        await self.containers.remove()
         if self._api is not None:
             self._api.close()
         self._unmount()

@@ -23,7 +23,8 @@ class Demo:
 
     async def start(self) -> None:
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-u", "-m", "kubeedge.demo", "--check", "--folder", str(self.folder)),
+            *(sys.executable, "-u", "-m", "kubeedge.demo", "--check", "--runtime", "process"),
+            *("--folder", str(self.folder)),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
