@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from tests.containerd import Containerd
     from tests.sites import Site
+
+
+# A run of CI judges a change, so it tries the same examples each time; on a desk every run looks for new ones.
+settings.register_profile("ci", derandomize=True, database=None)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

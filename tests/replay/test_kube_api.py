@@ -29,6 +29,7 @@ LEFT_OUT = {
     "discovery: get /": "lists the checks of the recorded server's own parts",
     "discovery: get /openapi/v3": "only group versions have documents, and the hashes are of our contents",
     "workloads: new template": "status as the deployment controller had it at that moment",
+    "workloads: foreground: still there": "status as the deployment controller had it at that moment",
     "workloads: table events": "which three events come first depends on the names of pods",
     "objects: list as table, full objects": "counts an object that was taken out of the recording",
     "objects: list as table, no objects": "counts an object that was taken out of the recording",
