@@ -44,8 +44,11 @@ def container(folder: str, sibling: int, terminal: int, channel: int) -> NoRetur
         if sibling and "ipc" in wanted:
             # An IPC namespace belongs to the user namespace that it was made in.
             shared = wanted & {"user", "ipc"}
-            namespaces.join(sibling, shared)
-            wanted -= shared
+            try:
+                namespaces.join(sibling, shared)
+                wanted -= shared
+            except FileNotFoundError:
+                pass  # it ended in this moment, and its namespaces with it
         namespaces.unshare(wanted)
         _become_child(channel)
         if not os.read(channel, 1):

@@ -154,10 +154,13 @@ class ProcessRuntime:
 
     def _take(self, fields: list[str]) -> _Progress:
         """Take over the state of a container, and tell of it when it is news."""
-        progress = _progress(fields)
-        if self._progress.get(fields[0]) != progress and fields[0] in self._containers:
-            self._progress[fields[0]] = progress
-            self._changed(fields[0])
+        container_id, progress = fields[0], _progress(fields)
+        known = self._state(container_id)
+        if known.state is ContainerState.EXITED:
+            return known  # the answer to a start may come after the message of the end
+        if known != progress and container_id in self._containers:
+            self._progress[container_id] = progress
+            self._changed(container_id)
         return progress
 
     def _changed(self, container_id: str) -> None:
