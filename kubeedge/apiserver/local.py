@@ -102,35 +102,13 @@ class LocalApi:
         self, kind: Kind, namespace: str, body: bytes, *, name: str = "", subresource: str = "", as_node: str = ""
     ) -> bytes:
         """Create an object, or post to the subresource of name."""
-        return _data(
-            await self._call(
-                "create",
-                kind,
-                namespace,
-                name,
-                subresource=subresource,
-                as_node=as_node,
-                query=_UNCHECKED,
-                sent=Sent(body, JSON),
-            )
-        )
+        return await self._write("create", kind, namespace, name, Sent(body, JSON), subresource, as_node)
 
     async def update(
         self, kind: Kind, namespace: str, name: str, body: bytes, *, subresource: str = "", as_node: str = ""
     ) -> bytes:
         """Replace an object."""
-        return _data(
-            await self._call(
-                "update",
-                kind,
-                namespace,
-                name,
-                subresource=subresource,
-                as_node=as_node,
-                query=_UNCHECKED,
-                sent=Sent(body, JSON),
-            )
-        )
+        return await self._write("update", kind, namespace, name, Sent(body, JSON), subresource, as_node)
 
     async def patch(
         self,
@@ -144,22 +122,19 @@ class LocalApi:
         as_node: str = "",
     ) -> bytes:
         """Patch an object; patch_type is one of the media types of kube.api."""
-        return _data(
-            await self._call(
-                "patch",
-                kind,
-                namespace,
-                name,
-                subresource=subresource,
-                as_node=as_node,
-                query=_UNCHECKED,
-                sent=Sent(body, patch_type),
-            )
-        )
+        return await self._write("patch", kind, namespace, name, Sent(body, patch_type), subresource, as_node)
 
     async def delete(self, kind: Kind, namespace: str, name: str, *, body: bytes = b"", as_node: str = "") -> bytes:
         """Delete an object; body is a DeleteOptions or empty. Returns the object or Status answered."""
         return _data(await self._call("delete", kind, namespace, name, as_node=as_node, sent=Sent(body, JSON)))
+
+    async def _write(
+        self, verb: str, kind: Kind, namespace: str, name: str, sent: Sent, subresource: str, as_node: str
+    ) -> bytes:
+        answer = await self._call(
+            verb, kind, namespace, name, subresource=subresource, as_node=as_node, query=_UNCHECKED, sent=sent
+        )
+        return _data(answer)
 
 
 def _query(**values: str) -> Query:

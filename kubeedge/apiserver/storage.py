@@ -24,6 +24,7 @@ from kubeedge import metrics
 from kubeedge.apiserver.collection import Collection, Snapshot, Watcher
 from kubeedge.apiserver.revision import Change, EventType, Stored, key_of, render
 from kubeedge.store.database import Database, StoreError
+from kubeedge.store.job import Job
 
 log = logging.getLogger(__name__)
 
@@ -114,24 +115,6 @@ class Transaction:
         return stored
 
 
-class _Write:
-    __slots__ = ("error", "future", "result", "work")
-
-    def __init__(self, work: Callable[[Transaction], Any], future: asyncio.Future[Any]) -> None:
-        self.work = work
-        self.future = future
-        self.result: Any = None
-        self.error: Exception | None = None
-
-    def settle(self) -> None:
-        if self.future.done():
-            return
-        if self.error is not None:
-            self.future.set_exception(self.error)
-        else:
-            self.future.set_result(self.result)
-
-
 class Storage:
     """The objects of one data directory, which no other process may use meanwhile."""
 
@@ -143,7 +126,7 @@ class Storage:
         self._database = Database(directory / "objects.db", migrations=MIGRATIONS)
         self._collections: dict[str, Collection] = {}
         self._last_rv = 0
-        self._queue: deque[_Write] = deque()
+        self._queue: deque[Job[Transaction]] = deque()
         self._wake = asyncio.Event()
         self._advanced: asyncio.Future[None] | None = None
         # What compaction took out of the history and the next commit takes out of the database.
@@ -252,7 +235,7 @@ class Storage:
         if not self._is_open:
             raise StoreError(self._database.path, "storage is closed")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Write(work, future))
+        self._queue.append(Job(work, future))
         self._wake.set()
         return await future
 
@@ -278,7 +261,7 @@ class Storage:
                 await self._commit_batch()
 
     async def _commit_batch(self) -> None:
-        writes: list[_Write] = []
+        writes: list[Job[Transaction]] = []
         staged: dict[tuple[str, str], Stored | None] = {}
         changes: list[Change] = []
         while self._queue and len(writes) < MAX_BATCH:

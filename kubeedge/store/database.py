@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import apsw
 
 from kubeedge import metrics
+from kubeedge.store.job import Job
 from kubeedge.store.lock import LockedError, LockFile
 
 T = TypeVar("T")
@@ -47,25 +48,6 @@ class StoreError(Exception):
         self.is_damaged = is_damaged
 
 
-class _Job:
-    __slots__ = ("error", "future", "loop", "result", "work")
-
-    def __init__(self, work: Work[Any], future: asyncio.Future[Any]) -> None:
-        self.work = work
-        self.future = future
-        self.loop = future.get_loop()
-        self.result: Any = None
-        self.error: BaseException | None = None
-
-    def settle(self) -> None:
-        if self.future.done():
-            return
-        if self.error is not None:
-            self.future.set_exception(self.error)
-        else:
-            self.future.set_result(self.result)
-
-
 class Database:
     """Group-commit writer and reader of one SQLite file.
 
@@ -91,7 +73,7 @@ class Database:
         self._migrations = migrations
         self._page_cache_kib = page_cache_kib
         self._lock = LockFile(path.with_name(f"{path.name}.lock"))
-        self._queue: deque[_Job] = deque()
+        self._queue: deque[Job[apsw.Connection]] = deque()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._closing = False
@@ -181,7 +163,7 @@ class Database:
         if self._thread is None or self._closing:
             raise StoreError(self.path, "database is closed")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Job(work, future))
+        self._queue.append(Job(work, future))
         self._wake.set()
         return future
 
@@ -238,7 +220,7 @@ class Database:
             self._lock.release()
 
     def _write_group(self, writer: apsw.Connection) -> None:
-        jobs: list[_Job] = []
+        jobs: list[Job[apsw.Connection]] = []
         while self._queue and len(jobs) < MAX_GROUP:
             job = self._queue.popleft()
             if not job.future.cancelled():
@@ -261,7 +243,7 @@ class Database:
             _commits.inc(self.path.name)
         _deliver(jobs)
 
-    def _run(self, writer: apsw.Connection, job: _Job) -> None:
+    def _run(self, writer: apsw.Connection, job: Job[apsw.Connection]) -> None:
         """Run one job inside the open transaction; raises only when the transaction is lost."""
         writer.execute("SAVEPOINT job")
         try:
@@ -286,16 +268,16 @@ def _damage(reason: str) -> str:
     return f"database is damaged ({reason}); move the file away to start with an empty one"
 
 
-def _deliver(jobs: list[_Job]) -> None:
+def _deliver(jobs: list[Job[apsw.Connection]]) -> None:
     """Hand the outcomes to the callers, with one wake-up of each loop for the whole group."""
-    for loop in {job.loop for job in jobs}:
+    for loop in {job.future.get_loop() for job in jobs}:
         try:
-            loop.call_soon_threadsafe(_settle, [job for job in jobs if job.loop is loop])
+            loop.call_soon_threadsafe(_settle, [job for job in jobs if job.future.get_loop() is loop])
         except RuntimeError:
             # The loop is closed: nobody is left to be told.
             continue
 
 
-def _settle(jobs: list[_Job]) -> None:
+def _settle(jobs: list[Job[apsw.Connection]]) -> None:
     for job in jobs:
         job.settle()
