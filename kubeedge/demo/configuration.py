@@ -9,6 +9,7 @@ from typing import Any
 
 LOOPBACK = "127.0.0.1"
 NODE_NAME = "edge-1"
+DISK_SIGNALS = ("nodefs.available", "nodefs.inodesFree", "imagefs.available", "imagefs.inodesFree")
 
 
 @dataclass(slots=True)
@@ -91,7 +92,8 @@ def edgecore(folder: Path, ports: Ports, token: str, endpoint: str = "", cgroup:
                     "podLogsDir": str(folder / "logs"),
                     "readOnlyPort": ports.edged,
                     # A laptop's disk is often fuller than a gateway's may be; the demo must not lose its pods for that.
-                    "evictionHard": {"memory.available": "1Mi"},
+                    # What is not named here keeps its default (spec 02 §2).
+                    "evictionHard": {"memory.available": "1Mi", **dict.fromkeys(DISK_SIGNALS, "0%")},
                 },
             },
             "eventBus": {"enable": False},
