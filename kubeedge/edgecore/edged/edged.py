@@ -13,6 +13,7 @@ from typing import Protocol
 
 from kubeedge.bus import Bus
 from kubeedge.edgecore.edged import admission
+from kubeedge.edgecore.edged.backoff import MAXIMUM_S
 from kubeedge.edgecore.edged.events import Events
 from kubeedge.edgecore.edged.folders import Folders
 from kubeedge.edgecore.edged.images import Images
@@ -93,6 +94,7 @@ class Settings:
     eviction_hard: Mapping[str, str] = field(default_factory=lambda: dict(_EVICTION_HARD))
     pressure_transition_s: float = 300.0
     dead_containers_kept: int = 1
+    crash_backoff_max_s: float = MAXIMUM_S
     log_max_size_bytes: int = MAX_SIZE_BYTES
     log_max_files: int = MAX_FILES
 
@@ -248,6 +250,7 @@ class _Parts:
             retry_s=settings.retry_s,
             jitter=jitter,
             dead_containers_kept=settings.dead_containers_kept,
+            crash_backoff_max_s=settings.crash_backoff_max_s,
         )
         self.node = NodeKeeper(
             client,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from kubeedge.edgecore.edged import clock, labels
-from kubeedge.edgecore.edged.backoff import Backoff
+from kubeedge.edgecore.edged.backoff import INITIAL_S, MAXIMUM_S, Backoff
 from kubeedge.edgecore.edged.observation import Observed, ObservedContainer
 from kubeedge.edgecore.edged.pod import Object, Pod, is_sidecar
 from kubeedge.edgecore.edged.runtime.interface import ContainerState
@@ -65,7 +65,7 @@ class Memory:
 
     backoffs: how long a container that crashes is left alone. waiting: why its last start failed. retry_at: not to be
     tried before. killed: id of the container that was last killed to be started anew. replaced: ids of containers that
-    were killed because their specification changed.
+    were killed because their specification changed. backoff_max_s: the longest pause after a crash.
     """
 
     backoffs: dict[str, Backoff] = field(default_factory=dict)
@@ -73,10 +73,12 @@ class Memory:
     retry_at: dict[str, float] = field(default_factory=dict)
     killed: dict[str, str] = field(default_factory=dict)
     replaced: set[str] = field(default_factory=set)
+    backoff_max_s: float = MAXIMUM_S
 
     def backoff(self, name: str) -> Backoff:
         """Return the clock of a container."""
-        return self.backoffs.setdefault(name, Backoff())
+        longest = self.backoff_max_s
+        return self.backoffs.setdefault(name, Backoff(min(INITIAL_S, longest), longest))
 
     def carried_out(self, kill: Kill) -> None:
         """Note that a container was killed as planned."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+from kubeedge.edgecore.edged.backoff import MAXIMUM_S
 from kubeedge.edgecore.edged.downward import Place
 from kubeedge.edgecore.edged.events import Events
 from kubeedge.edgecore.edged.folders import Folders
@@ -48,6 +49,7 @@ class Services:
     retry_s: float = RETRY_S
     jitter: Callable[[], float] = lambda: 0.5
     dead_containers_kept: int = 1
+    crash_backoff_max_s: float = MAXIMUM_S
 
     @property
     def sandbox_limits(self) -> NodeLimits:

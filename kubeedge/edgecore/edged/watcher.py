@@ -94,43 +94,45 @@ class RuntimeWatcher:
         return [(status.id, status.log_path) for status in running if status.log_path]
 
     async def observe(self, uid: str) -> Observed:
-        """Return what the runtime has of a pod, listed after this call. Raises RuntimeUnavailableError."""
-        await self.refresh()
-        listing = self._pods.get(uid)
-        observed = Observed()
-        if listing is None:
-            return observed
-        for sandbox in listing.sandboxes:
-            status = await self._sandbox(sandbox)
-            if status is not None:
-                observed.sandboxes.append(status)
-        for container in listing.containers:
-            found = await self._container(container)
-            if found is not None:
-                observed.containers.append(ObservedContainer(container.sandbox_id, found))
-        return newest_first(observed)
+        """Return what the runtime has of a pod, listed after this call. Raises RuntimeUnavailableError.
 
-    async def _sandbox(self, sandbox: Sandbox) -> SandboxStatus | None:
+        Something that is listed but of which nothing can be told makes the whole look fail: taken as absent it would
+        be made a second time.
+        """
+        await self.refresh()
+        try:
+            return await self._look(uid)
+        except RuntimeCallError:
+            # Most likely it was removed since it was listed.
+            await self.refresh()
+        try:
+            return await self._look(uid)
+        except RuntimeCallError as error:
+            raise RuntimeUnavailableError(error.message) from error
+
+    async def _look(self, uid: str) -> Observed:
+        listing = self._pods.get(uid) or _Listing()
+        sandboxes = [await self._sandbox(sandbox) for sandbox in listing.sandboxes]
+        containers = [
+            ObservedContainer(container.sandbox_id, await self._container(container))
+            for container in listing.containers
+        ]
+        return newest_first(Observed(sandboxes, containers))
+
+    async def _sandbox(self, sandbox: Sandbox) -> SandboxStatus:
         key = (sandbox.id, sandbox.state.value)
         known = self._sandboxes.get(key)
         if known is None:
-            try:
-                known = await self._runtime.sandbox_status(sandbox.id)
-            except RuntimeCallError:
-                # Removed since it was listed.
-                return None
+            known = await self._runtime.sandbox_status(sandbox.id)
             if known.sandbox.state is sandbox.state:
                 self._sandboxes[key] = known
         return known
 
-    async def _container(self, container: Container) -> ContainerStatus | None:
+    async def _container(self, container: Container) -> ContainerStatus:
         key = (container.id, container.state.value)
         known = self._containers.get(key)
         if known is None:
-            try:
-                known = await self._runtime.container_status(container.id)
-            except RuntimeCallError:
-                return None
+            known = await self._runtime.container_status(container.id)
             if known.state is container.state:
                 self._containers[key] = known
         return known

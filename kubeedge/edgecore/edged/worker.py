@@ -66,7 +66,7 @@ class PodWorker:
         self._services = services
         self._launcher = Launcher(services)
         self._stopper = Stopper(services)
-        self._memory = Memory()
+        self._memory = Memory(backoff_max_s=services.crash_backoff_max_s)
         self._messages: dict[str, str] = {}
         self._started_at = unix_time(pod.status.get("startTime"), services.now())
         self._status: Object = pod.status
