@@ -13,7 +13,7 @@ from kubeedge.cloudcore.edgecontroller.node import by_node
 from kubeedge.cloudcore.httpserver.material import MaterialError, Sources
 from kubeedge.cloudcore.httpserver.service import CertificateService, Settings
 from kubeedge.cloudcore.hub.hub import CloudHub
-from kubeedge.cloudcore.monitor import Monitor
+from kubeedge.cloudcore.monitor import monitor
 from kubeedge.cloudcore.synccontroller import sync
 from kubeedge.cloudcore.synccontroller.controller import SyncController
 from kubeedge.config import cloudcore as configuration
@@ -54,7 +54,7 @@ class CloudCore:
         self._caches = Caches(self._api)
         self._bus = Bus()
         self._certificates = CertificateService(self._api, self._bus, _certificate_settings(self._config.cloud_hub))
-        self._monitor = Monitor(config.common_config.monitor_server.bind_address, self.ready.is_set)
+        self._monitor = monitor(config.common_config.monitor_server.bind_address, self.ready.is_set)
 
     @property
     def authority(self) -> Authority:
