@@ -85,6 +85,8 @@ class PodWorker:
         self._is_first_pass = True
         self._has_volumes = False
         self._lost: dict[str, int] = {}
+        # Counts what changed for the pod: work that it overtook may have failed or succeeded with what was before.
+        self._changes = 0
         # Times of the loop's clock: the wall clock of a device may be set.
         self._refresh_at = 0.0
         self._blocked_until = 0.0
@@ -128,6 +130,7 @@ class PodWorker:
         if before.spec != pod.spec or before.metadata.get("annotations") != pod.metadata.get("annotations"):
             self._retry_now()
         if before.labels != pod.labels or before.annotations != pod.annotations:
+            self._changes += 1
             self._refresh_at = 0.0
         self.wake()
 
@@ -158,6 +161,7 @@ class PodWorker:
 
     def _retry_now(self) -> None:
         """What failed may go well now."""
+        self._changes += 1
         self._memory.retry_now()
         self._blocked_until = 0.0
         self._mount_retry_s = MOUNT_RETRY_S
@@ -353,6 +357,7 @@ class PodWorker:
         services.folders.make_pod(self.pod)
         if self._has_volumes:
             return True
+        known = self._changes
         try:
             await self._interruptible(services.mounter.set_up(self.pod, services.place(self._pod_ips())))
         except MountError as error:
@@ -360,11 +365,12 @@ class PodWorker:
             if self._observed.running:
                 # What runs has its volumes; they could only not be made fresh.
                 return True
-            self._blocked_until = _time() + self._mount_retry_s
-            self._mount_retry_s = min(self._mount_retry_s * 2, MOUNT_RETRY_MAX_S)
+            if self._changes == known:
+                self._blocked_until = _time() + self._mount_retry_s
+                self._mount_retry_s = min(self._mount_retry_s * 2, MOUNT_RETRY_MAX_S)
             return False
         self._has_volumes = True
-        self._plan_refresh()
+        self._plan_refresh(known)
         return True
 
     def _mount_failed(self, error: MountError) -> None:
@@ -377,12 +383,13 @@ class PodWorker:
         """Bring mounted ConfigMaps, Secrets and tokens up to date when it is time."""
         if _time() < self._refresh_at or not self._observed.ready_sandboxes:
             return
+        known = self._changes
         try:
             place = self._services.place(self._pod_ips())
             await self._interruptible(self._services.mounter.refresh(self.pod, place))
         except MountError as error:
             self._mount_failed(error)
-        self._plan_refresh()
+        self._plan_refresh(known)
         over = await asyncio.to_thread(self._services.mounter.over_limit, self.pod)
         if over:
             self._evict(over)
@@ -393,7 +400,11 @@ class PodWorker:
         log.warning("pod evicted pod=%s reason=%s", self.pod.key, why)
         self.end(Ending("evicted", 0, {"phase": "Failed", "reason": "Evicted", "message": why}))
 
-    def _plan_refresh(self) -> None:
+    def _plan_refresh(self, known: int) -> None:
+        """Say when volumes are brought up to date again; at once when more has changed than was known to this work."""
+        if self._changes != known:
+            self._refresh_at = 0.0
+            return
         services = self._services
         pause = services.sync_frequency_s * (1 + services.jitter() / 2)
         token_at = services.objects.token_renewal_at(self.pod)
@@ -426,13 +437,14 @@ class PodWorker:
             return
         if start.failed_at is not None:
             self._memory.backoff(name).advance(start.failed_at, self._services.now())
+        known = self._changes
         try:
             await self._launcher.start(
                 self.pod, start, sandbox.sandbox.id, config, self._pod_ips(), self._interruptible
             )
         except StartError as error:
             self._memory.waiting[name] = Waiting(error.reason, error.message)
-            self._memory.retry_at[name] = error.retry_at
+            self._memory.retry_at[name] = error.retry_at if self._changes == known else 0.0
             if error.container_id:
                 await self._stop_after_hook(name, error.container_id)
             return

@@ -10,6 +10,9 @@ import orjson
 import pytest
 import pytest_asyncio
 
+from kubeedge.edgecore.edged.downward import Place
+from kubeedge.edgecore.edged.pod import Pod
+from kubeedge.edgecore.edged.volumes.mounter import VolumeMounter
 from kubeedge.kube.kinds import CONFIG_MAP, LEASE, NODE, POD, SECRET
 from tests.edgecore.edged.objects import first, has_phase, is_ready, sh, waits_for
 from tests.edgecore.edged.world import NODE_NAME, World, eventually, world
@@ -173,6 +176,37 @@ async def test_change_of_a_mounted_config_map_is_seen_at_once(fleet: World) -> N
     await fleet.patch(CONFIG_MAP, "mounted", {"data": {"a": "two"}})
     async with asyncio.timeout(5):
         await fleet.until(POD, "mounted", has_phase("Succeeded"))
+
+
+async def test_label_that_changes_while_volumes_are_made_fresh_is_seen_too(
+    fleet: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fleet.create(CONFIG_MAP, {"metadata": {"name": "race"}, "data": {"a": "one"}})
+    labels = {"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}
+    volumes = [{"name": "v", "configMap": {"name": "race"}}, {"name": "d", "downwardAPI": {"items": [labels]}}]
+    spec = {"terminationGracePeriodSeconds": 1, "containers": [sh("exec sleep 1000")], "volumes": volumes}
+    await fleet.pod("race", spec, labels={"app": "one"})
+    uid = (await fleet.until(POD, "race", is_ready))["metadata"]["uid"]
+    refresh = VolumeMounter.refresh
+
+    async def is_known() -> bool:
+        assert fleet.node.edged._parts is not None
+        return any(p["metadata"].get("labels") == {"app": "two"} for p in fleet.node.edged._parts.pods.list())
+
+    async def refresh_and_change(mounter: VolumeMounter, pod: Pod, place: Place) -> None:
+        monkeypatch.undo()
+        await refresh(mounter, pod, place)
+        await fleet.patch(POD, "race", {"metadata": {"labels": {"app": "two"}}})
+        await eventually(is_known)
+
+    monkeypatch.setattr(VolumeMounter, "refresh", refresh_and_change)
+    await fleet.patch(CONFIG_MAP, "race", {"data": {"a": "two"}})
+    file = fleet.folder / "kubelet" / "pods" / uid / "volumes" / "kubernetes.io~downward-api" / "d" / "labels"
+
+    async def is_seen() -> bool:
+        return file.read_text() == 'app="two"'
+
+    await eventually(is_seen, timeout_s=5)
 
 
 async def test_command_that_does_not_exist_is_told(fleet: World) -> None:
