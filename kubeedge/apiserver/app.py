@@ -22,6 +22,7 @@ from kubeedge.apiserver.kinds.table import builtin
 from kubeedge.apiserver.local import LocalApi
 from kubeedge.apiserver.storage import Storage
 from kubeedge.apiserver.tokens import Tokens
+from kubeedge.config.host import endpoint
 from kubeedge.serving import Server
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ class ApiServer:
     def url(self) -> str:
         """Where clients on this machine find it."""
         host = "127.0.0.1" if self._address in ("", "0.0.0.0", "::") else self._address
-        return f"https://[{host}]:{self.port}" if ":" in host else f"https://{host}:{self.port}"
+        return f"https://{endpoint(host, self.port)}"
 
     @property
     def api(self) -> LocalApi:

@@ -1,4 +1,4 @@
-"""What the defaults take from the machine: its name and the address of its default route."""
+"""What is taken from the machine: its name and the address of its default route, and how addresses are written."""
 
 from __future__ import annotations
 
@@ -37,7 +37,11 @@ def local_address() -> str:
     return "127.0.0.1"
 
 
+def endpoint(host: str, port: int) -> str:
+    """Return `host:port`, an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def local_endpoint(port: int) -> str:
-    """Return `address:port` of this machine, an IPv6 address in brackets."""
-    address = local_address()
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    """Return `address:port` of this machine."""
+    return endpoint(local_address(), port)

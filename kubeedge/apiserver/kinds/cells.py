@@ -9,6 +9,7 @@ from kubeedge.apiserver import selectors
 from kubeedge.apiserver.gotime import age, human_duration, parse_time, seconds
 from kubeedge.apiserver.kinds.fields import at
 from kubeedge.apiserver.kinds.spec import Object
+from kubeedge.config.host import endpoint
 
 Cell = Callable[[Object, float], Any]
 """(object, Unix time): what stands in the cell."""
@@ -136,7 +137,7 @@ def endpoints(endpoints: Object, now_s: float) -> str:
     for subset in subsets:
         addresses = [address.get("ip", "") for address in subset.get("addresses") or ()]
         ports = subset.get("ports") or ()
-        shown += [f"[{ip}]:{p['port']}" if ":" in ip else f"{ip}:{p['port']}" for p in ports for ip in addresses]
+        shown += [endpoint(ip, p["port"]) for p in ports for ip in addresses]
         shown += [] if ports else addresses
     return _some(shown, 3, "")
 

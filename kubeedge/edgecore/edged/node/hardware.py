@@ -9,6 +9,7 @@ import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kubeedge.config.host import local_address
 from kubeedge.kube import quantity
 from kubeedge.kube.quantity import Quantity
 
@@ -167,10 +168,4 @@ def node_address(name: str, wanted: str) -> str:
         text = str(address[0])
         if not text.startswith("127.") and text != "::1":
             return text
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            # Nothing is sent: the kernel only chooses the way and with it the address.
-            probe.connect(("192.0.2.1", 9))
-            return str(probe.getsockname()[0])
-        except OSError:
-            return "127.0.0.1"
+    return local_address()

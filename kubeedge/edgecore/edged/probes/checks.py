@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from kubeedge.config.host import endpoint
 from kubeedge.edgecore.edged.pod import Object
 from kubeedge.edgecore.edged.probes import http
 from kubeedge.edgecore.edged.runtime.interface import ExecResult, RuntimeCallError, RuntimeUnavailableError
@@ -150,7 +151,7 @@ def _text(answer: http.Answer) -> str:
 async def _tcp(body: Object, target: Target, timeout_s: float) -> Result:
     host = str(body.get("host") or target.pod_ip)
     port = port_number(target.container, body.get("port"))
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    address = endpoint(host, port)
     try:
         async with asyncio.timeout(timeout_s):
             _, writer = await asyncio.open_connection(host, port)

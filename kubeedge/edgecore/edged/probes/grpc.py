@@ -8,6 +8,7 @@ import h2.config
 import h2.connection
 import h2.events
 
+from kubeedge.config.host import endpoint
 from kubeedge.edgecore.edged.probes.checks import USER_AGENT, Outcome, Result
 
 _SERVING = 1
@@ -18,7 +19,7 @@ _READ_BYTES = 16_384
 
 async def check(host: str, port: int, service: str, timeout_s: float) -> Result:
     """Ask for the health of service (empty: of the whole server)."""
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    address = endpoint(host, port)
     try:
         async with asyncio.timeout(timeout_s):
             code, message, status = await _call(host, port, address, service)

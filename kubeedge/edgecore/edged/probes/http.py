@@ -7,6 +7,8 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from kubeedge.config.host import endpoint
+
 # What of an answer's body may be looked at.
 MAX_BODY_BYTES = 10 * 1024
 MAX_HEAD_BYTES = 64 * 1024
@@ -27,8 +29,7 @@ class Answer:
 
 def url_of(scheme: str, host: str, port: int, path: str) -> str:
     """Return the URL as messages show it."""
-    shown = f"[{host}]" if ":" in host else host
-    return f"{scheme.lower()}://{shown}:{port}{path if path.startswith('/') else '/' + path}"
+    return f"{scheme.lower()}://{endpoint(host, port)}{path if path.startswith('/') else '/' + path}"
 
 
 async def get(scheme: str, host: str, port: int, path: str, headers: Mapping[str, str], timeout_s: float) -> Answer:
@@ -41,13 +42,9 @@ async def get(scheme: str, host: str, port: int, path: str, headers: Mapping[str
         text = f'Get "{url}": context deadline exceeded (Client.Timeout exceeded while awaiting headers)'
         raise HttpFailure(text) from None
     except ConnectionRefusedError:
-        raise HttpFailure(f'Get "{url}": dial tcp {_address(host, port)}: connect: connection refused') from None
+        raise HttpFailure(f'Get "{url}": dial tcp {endpoint(host, port)}: connect: connection refused') from None
     except (OSError, ValueError, EOFError, asyncio.LimitOverrunError) as error:
         raise HttpFailure(f'Get "{url}": {_words(error)}') from None
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _words(error: Exception) -> str:
@@ -59,7 +56,7 @@ def _words(error: Exception) -> str:
 async def _exchange(scheme: str, host: str, port: int, path: str, headers: Mapping[str, str]) -> Answer:
     reader, writer = await asyncio.open_connection(host, port, ssl=_tls(scheme), limit=MAX_HEAD_BYTES)
     try:
-        fields = {"Host": _address(host, port), "Connection": "close", **headers}
+        fields = {"Host": endpoint(host, port), "Connection": "close", **headers}
         head = "".join(f"{name}: {value}\r\n" for name, value in fields.items() if value)
         target = path if path.startswith("/") else "/" + path
         writer.write(f"GET {target} HTTP/1.1\r\n{head}\r\n".encode())

@@ -7,7 +7,6 @@ import contextlib
 import logging
 import os
 import secrets
-import socket
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kubeedge import __version__
+from kubeedge.config.host import local_address
 from kubeedge.edgecore.edged.runtime.interface import (
     Container,
     ContainerConfig,
@@ -46,8 +46,6 @@ NAME = "process"
 RETRY_S = 1.0
 # How long after its grace period a container may take to end: the kernel kills it, the disk syncs its record.
 KILL_TIMEOUT_S = 30
-# Any address that is routed over the default route; nothing is sent to it.
-_SOME_ADDRESS = "192.0.2.1"
 RESOLV_CONF = "/etc/resolv.conf"
 
 
@@ -95,7 +93,7 @@ class ProcessRuntime:
         for path in broken:
             log.error("record cannot be read path=%s", path)
         if not self._node_ip:
-            self._node_ip = _default_address()
+            self._node_ip = local_address()
         while True:
             try:
                 await self._follow()
@@ -457,13 +455,3 @@ def _progress(fields: list[str]) -> _Progress:
     if word == "running":
         return _Progress(ContainerState.RUNNING, int(started_ns))
     return _Progress(ContainerState.EXITED, int(started_ns), int(finished_ns), int(number), reason, message)
-
-
-def _default_address() -> str:
-    """Return the address of the interface that the default route uses, else loopback."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect((_SOME_ADDRESS, 9))
-        except OSError:
-            return "127.0.0.1"
-        return str(probe.getsockname()[0])
