@@ -15,6 +15,7 @@ from pathlib import Path
 
 from kubeedge import __version__
 from kubeedge._speedups import BUILD
+from kubeedge.demo.containers import ProcessContainers
 from kubeedge.demo.site import Site
 from kubeedge.kube.kinds import POD
 
@@ -56,7 +57,9 @@ async def measure() -> dict[str, dict[str, int]]:
                 site.check_running()
                 await asyncio.sleep(0.2)
         await asyncio.sleep(SETTLE_S)
-        pids = {program.name: program.pid for program in site.programs} | {"supervisor": site.supervisor_pid()}
+        assert isinstance(site.containers, ProcessContainers)
+        pids = {program.name: program.pid for program in site.programs}
+        pids["supervisor"] = site.containers.supervisor_pid()
         return {name: memory_kb(pid) for name, pid in pids.items()}
     finally:
         await site.clean_up()
