@@ -207,6 +207,8 @@ async def test_label_that_changes_while_volumes_are_made_fresh_is_seen_too(
         return file.read_text() == 'app="two"'
 
     await eventually(is_seen, timeout_s=5)
+    await fleet.delete(POD, "race")
+    await fleet.until_gone(POD, "race")
 
 
 async def test_command_that_does_not_exist_is_told(fleet: World) -> None:
