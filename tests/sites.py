@@ -21,7 +21,7 @@ from kubeedge.demo.configuration import NODE_NAME
 from kubeedge.demo.program import Program
 from kubeedge.edgecore.edged.runtime.interface import RuntimeUnavailableError
 from kubeedge.edgecore.edged.runtime.process.client import Client
-from kubeedge.kube.api import ApiError, ApiUnavailableError, Kind
+from kubeedge.kube.api import MERGE_PATCH, ApiError, ApiUnavailableError, Kind
 from kubeedge.kube.kinds import EVENT, NODE, POD, SECRET
 from kubeedge.pki.authority import Authority
 
@@ -218,6 +218,11 @@ class Site(site.Site):
         """Create an object."""
         made: Object = orjson.loads(await self.api.create(kind, namespace, orjson.dumps(body)))
         return made
+
+    async def patch(self, kind: Kind, name: str, changes: Object, namespace: str = "default") -> Object:
+        """Merge changes into an object and return it."""
+        patched: Object = orjson.loads(await self.api.patch(kind, namespace, name, orjson.dumps(changes), MERGE_PATCH))
+        return patched
 
     async def delete(self, kind: Kind, name: str, namespace: str = "default") -> None:
         """Delete an object if it is there."""
