@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable
 
 from kubeedge.edgecore.edged import environment, hooks, network, specification
 from kubeedge.edgecore.edged.environment import ConfigError
 from kubeedge.edgecore.edged.hooks import HookError
 from kubeedge.edgecore.edged.images import ImageError
+from kubeedge.edgecore.edged.interruption import Interruptible
 from kubeedge.edgecore.edged.machine import Start
 from kubeedge.edgecore.edged.pod import Object, Pod
 from kubeedge.edgecore.edged.probes.checks import Target
@@ -27,15 +27,7 @@ from kubeedge.metrics import Counter
 
 log = logging.getLogger("kubeedge.edged")
 
-T = TypeVar("T")
-
 _starts = Counter("edged_container_starts_total", "Starts of containers", ("outcome",))
-
-
-class Interruptible(Protocol):
-    """Awaits something that is given up as soon as the pod is to end."""
-
-    async def __call__(self, awaitable: Coroutine[Any, Any, T]) -> T: ...
 
 
 class StartError(Exception):

@@ -122,3 +122,16 @@ class Pod:
 def is_sidecar(container: Object) -> bool:
     """Tell an init container that keeps running beside the regular ones from an ordinary one."""
     return container.get("restartPolicy") == "Always"
+
+
+def skeleton(uid: str, name: str, namespace: str, containers: list[str], grace_s: int) -> Pod:
+    """Return as much of a pod as the runtime knows, to end one that nobody wants any more."""
+    return Pod(
+        {
+            "metadata": {"uid": uid, "name": name, "namespace": namespace},
+            "spec": {
+                "terminationGracePeriodSeconds": grace_s,
+                "containers": [{"name": container} for container in containers],
+            },
+        }
+    )

@@ -11,9 +11,9 @@ from kubeedge import resources
 from kubeedge.edgecore.edged import labels
 from kubeedge.edgecore.edged.admission import Node, admit
 from kubeedge.edgecore.edged.meta import MetaClient, MetaError, read_object
-from kubeedge.edgecore.edged.pod import DEFAULT_GRACE_S, Object, Pod
+from kubeedge.edgecore.edged.pod import DEFAULT_GRACE_S, Object, Pod, skeleton
 from kubeedge.edgecore.edged.services import Services
-from kubeedge.edgecore.edged.worker import PodWorker, skeleton
+from kubeedge.edgecore.edged.worker import PodWorker
 from kubeedge.message import Message
 from kubeedge.metrics import Counter, Gauge
 

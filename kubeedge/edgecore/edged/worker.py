@@ -4,44 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 from kubeedge.edgecore.edged import network, specification, status
 from kubeedge.edgecore.edged.garbage import collect
 from kubeedge.edgecore.edged.health import follow
+from kubeedge.edgecore.edged.interruption import Interrupted, Interruptible
 from kubeedge.edgecore.edged.launcher import Launcher, StartError
 from kubeedge.edgecore.edged.machine import Memory, Plan, Start, Waiting, decide
 from kubeedge.edgecore.edged.observation import Observed
 from kubeedge.edgecore.edged.pod import TERMINAL_PHASES, Object, Pod
+from kubeedge.edgecore.edged.provision import Provision
 from kubeedge.edgecore.edged.runtime.interface import RuntimeCallError, RuntimeUnavailableError, SandboxConfig
 from kubeedge.edgecore.edged.services import Services, field_path
 from kubeedge.edgecore.edged.stopper import Stopper, all_of, remove_everything, stop_sandboxes
-from kubeedge.edgecore.edged.volumes.payload import MountError
 from kubeedge.kube.instants import unix_time
 from kubeedge.metrics import Counter
 
 log = logging.getLogger("kubeedge.edged")
 
-T = TypeVar("T")
-
 DEADLINE_MESSAGE = "Pod was active on the node longer than the specified deadline"
-# A volume that cannot be set up is tried again after this long, doubling (spec 05 §5.6; Kubernetes: 0.5 s to 2 min).
-MOUNT_RETRY_S = 0.5
-MOUNT_RETRY_MAX_S = 122.0
-# A token that is due is not asked for more often than this.
-MIN_REFRESH_S = 1.0
 
 _failures = Counter("edged_pod_failures_total", "Passes over a pod that failed", ("reason",))
-
-
-def _time() -> float:
-    return asyncio.get_running_loop().time()
-
-
-class _Interrupted(Exception):
-    """What is wanted of the pod has changed: what was being waited for does not matter any more."""
 
 
 @dataclass(slots=True)
@@ -72,9 +56,8 @@ class PodWorker:
         self._status: Object = pod.status
         self._observed = Observed()
         self._wake = asyncio.Event()
-        self._scope: asyncio.Timeout | None = None
-        self._interruptions = 0
-        self._heeded = 0
+        self._interruptible = Interruptible()
+        self._provision = Provision(services, self._interruptible)
         self._ending: Ending | None = None
         self._is_orphan = is_orphan
         self._is_removed = is_orphan
@@ -83,14 +66,7 @@ class PodWorker:
         self._has_ended = pod.is_terminal or rejection is not None
         self._is_gone = False
         self._is_first_pass = True
-        self._has_volumes = False
         self._lost: dict[str, int] = {}
-        # Counts what changed for the pod: work that it overtook may have failed or succeeded with what was before.
-        self._changes = 0
-        # Times of the loop's clock: the wall clock of a device may be set.
-        self._refresh_at = 0.0
-        self._blocked_until = 0.0
-        self._mount_retry_s = MOUNT_RETRY_S
         if rejection is not None:
             self._status = status.rejected(pod, *rejection, services.now())
             services.reporter.tell(pod, self._status)
@@ -124,14 +100,13 @@ class PodWorker:
             if self._ending is None or not before.is_deleted or known is None or grace < known:
                 verdict = self._ending.verdict if self._ending is not None else None
                 self._ending = Ending("deleted", grace if known is None else min(grace, known), verdict)
-                self._interrupt()
+                self._interruptible.interrupt()
         elif before.spec != pod.spec:
-            self._interrupt()
+            self._interruptible.interrupt()
         if before.spec != pod.spec or before.metadata.get("annotations") != pod.metadata.get("annotations"):
             self._retry_now()
         if before.labels != pod.labels or before.annotations != pod.annotations:
-            self._changes += 1
-            self._refresh_at = 0.0
+            self._provision.outdated()
         self.wake()
 
     def removed(self) -> None:
@@ -139,20 +114,20 @@ class PodWorker:
         self._is_removed = True
         if self._ending is None:
             self._ending = Ending("removed")
-            self._interrupt()
+            self._interruptible.interrupt()
         self.wake()
 
     def end(self, ending: Ending) -> None:
         """End the pod for a reason of the node's own (eviction)."""
         if self._ending is None:
             self._ending = ending
-            self._interrupt()
+            self._interruptible.interrupt()
             self.wake()
 
     def objects_changed(self) -> None:
         """A ConfigMap or Secret that the pod uses is new, changed or gone."""
         self._retry_now()
-        self._refresh_at = 0.0
+        self._provision.outdated()
         self.wake()
 
     def wake(self) -> None:
@@ -161,31 +136,8 @@ class PodWorker:
 
     def _retry_now(self) -> None:
         """What failed may go well now."""
-        self._changes += 1
         self._memory.retry_now()
-        self._blocked_until = 0.0
-        self._mount_retry_s = MOUNT_RETRY_S
-
-    def _interrupt(self) -> None:
-        self._interruptions += 1
-        if self._scope is not None:
-            self._scope.reschedule(_time())
-
-    async def _interruptible(self, awaitable: Coroutine[Any, Any, T]) -> T:
-        """Await something that the end of the pod, another specification or a shorter grace breaks off."""
-        if self._interruptions != self._heeded:
-            awaitable.close()
-            raise _Interrupted
-        try:
-            async with asyncio.timeout(None) as scope:
-                self._scope = scope
-                return await awaitable
-        except TimeoutError:
-            if scope.expired():
-                raise _Interrupted from None
-            raise
-        finally:
-            self._scope = None
+        self._provision.retry_now()
 
     async def run(self) -> None:
         """Keep the pod until it is gone."""
@@ -195,7 +147,7 @@ class PodWorker:
             retry_s = services.retry_s * (1 + services.jitter() / 2)
             try:
                 pause = await self._pass()
-            except _Interrupted:
+            except Interrupted:
                 continue
             except RuntimeUnavailableError as error:
                 _failures.inc("runtime")
@@ -223,7 +175,7 @@ class PodWorker:
 
     async def _pass(self) -> float | None:
         """Do what is to be done now; return the seconds until the next look, None: only when woken."""
-        self._heeded = self._interruptions
+        self._interruptible.heed()
         if self._is_over:
             return await self._after_the_end()
         if self._ending is None and not self._has_ended:
@@ -318,16 +270,16 @@ class PodWorker:
             await self._interruptible(self._kill(plan))
         if plan.sandbox_attempt is None and not plan.starts:
             return True
-        if _time() >= self._blocked_until:
+        if not self._provision.blocked_s:
             config = self._sandbox_config(plan.sandbox_attempt)
-            if await self._prepare():
+            if await self._provision.set_up(self.pod, self._pod_ips(), is_running=bool(self._observed.running)):
                 if plan.sandbox_attempt is None:
                     for start in plan.starts:
                         await self._start(start, config)
                     return True
                 if await self._make_sandbox(config):
                     return True
-        plan.wake(self._services.now() + self._blocked_until - _time())
+        plan.wake(self._services.now() + self._provision.blocked_s)
         return False
 
     async def _kill(self, plan: Plan) -> None:
@@ -351,46 +303,11 @@ class PodWorker:
         logs = str(self._services.folders.pod_logs(self.pod))
         return specification.sandbox_config(self.pod, attempt, dns, logs, self._services.sandbox_limits)
 
-    async def _prepare(self) -> bool:
-        """Make folders and volumes; False when a volume is not there yet, which is waited for."""
-        services = self._services
-        services.folders.make_pod(self.pod)
-        if self._has_volumes:
-            return True
-        known = self._changes
-        try:
-            await self._interruptible(services.mounter.set_up(self.pod, services.place(self._pod_ips())))
-        except MountError as error:
-            self._mount_failed(error)
-            if self._observed.running:
-                # What runs has its volumes; they could only not be made fresh.
-                return True
-            if self._changes == known:
-                self._blocked_until = _time() + self._mount_retry_s
-                self._mount_retry_s = min(self._mount_retry_s * 2, MOUNT_RETRY_MAX_S)
-            return False
-        self._has_volumes = True
-        self._plan_refresh(known)
-        return True
-
-    def _mount_failed(self, error: MountError) -> None:
-        _failures.inc("mount")
-        message = f'MountVolume.SetUp failed for volume "{error.volume}" : {error.message}'
-        self._services.events.pod(self.pod, "Warning", "FailedMount", message)
-        log.warning("volume not mounted pod=%s volume=%s reason=%s", self.pod.key, error.volume, error.message)
-
     async def _refresh_volumes(self) -> None:
         """Bring mounted ConfigMaps, Secrets and tokens up to date when it is time."""
-        if _time() < self._refresh_at or not self._observed.ready_sandboxes:
+        if self._provision.refresh_in_s > 0 or not self._observed.ready_sandboxes:
             return
-        known = self._changes
-        try:
-            place = self._services.place(self._pod_ips())
-            await self._interruptible(self._services.mounter.refresh(self.pod, place))
-        except MountError as error:
-            self._mount_failed(error)
-        self._plan_refresh(known)
-        over = await asyncio.to_thread(self._services.mounter.over_limit, self.pod)
+        over = await self._provision.refresh(self.pod, self._pod_ips())
         if over:
             self._evict(over)
 
@@ -399,18 +316,6 @@ class PodWorker:
         self._services.events.pod(self.pod, "Warning", "Evicted", why)
         log.warning("pod evicted pod=%s reason=%s", self.pod.key, why)
         self.end(Ending("evicted", 0, {"phase": "Failed", "reason": "Evicted", "message": why}))
-
-    def _plan_refresh(self, known: int) -> None:
-        """Say when volumes are brought up to date again; at once when more has changed than was known to this work."""
-        if self._changes != known:
-            self._refresh_at = 0.0
-            return
-        services = self._services
-        pause = services.sync_frequency_s * (1 + services.jitter() / 2)
-        token_at = services.objects.token_renewal_at(self.pod)
-        if token_at is not None:
-            pause = max(min(pause, token_at - services.now()), MIN_REFRESH_S)
-        self._refresh_at = _time() + pause
 
     async def _make_sandbox(self, config: SandboxConfig) -> bool:
         services = self._services
@@ -425,7 +330,7 @@ class PodWorker:
             message = f"Failed to create pod sandbox: {error.message}"
             services.events.pod(self.pod, "Warning", "FailedCreatePodSandBox", message)
             log.warning("sandbox not created pod=%s reason=%s", self.pod.key, error.message)
-            self._blocked_until = _time() + services.retry_s
+            self._provision.block(services.retry_s)
             return False
         log.debug("sandbox created pod=%s id=%s attempt=%d", self.pod.key, sandbox_id, config.attempt)
         return True
@@ -437,14 +342,14 @@ class PodWorker:
             return
         if start.failed_at is not None:
             self._memory.backoff(name).advance(start.failed_at, self._services.now())
-        known = self._changes
+        known = self._provision.changes
         try:
             await self._launcher.start(
                 self.pod, start, sandbox.sandbox.id, config, self._pod_ips(), self._interruptible
             )
         except StartError as error:
             self._memory.waiting[name] = Waiting(error.reason, error.message)
-            self._memory.retry_at[name] = error.retry_at if self._changes == known else 0.0
+            self._memory.retry_at[name] = error.retry_at if self._provision.changes == known else 0.0
             if error.container_id:
                 await self._stop_after_hook(name, error.container_id)
             return
@@ -464,7 +369,7 @@ class PodWorker:
     def _pause(self, wake_at: float | None) -> float:
         """Seconds until the earliest of all that is to happen by itself."""
         now = self._services.now()
-        pause = max(self._refresh_at - _time(), 0.0) or self._services.sync_frequency_s
+        pause = self._provision.refresh_in_s or self._services.sync_frequency_s
         for at in (wake_at, self._deadline_at()):
             if at is not None:
                 pause = min(pause, at - now)
@@ -479,7 +384,7 @@ class PodWorker:
             # Nobody is to send it work any more, however long its end takes.
             self._publish()
         while True:
-            self._heeded = self._interruptions
+            self._interruptible.heed()
             self._observed = await services.watcher.observe(self.pod.uid)
             await follow(services, self.pod, self._observed, self._messages, self._status, self._probed, False)
             if self._observed.is_still:
@@ -490,7 +395,7 @@ class PodWorker:
                 await self._interruptible(
                     self._stopper.stop_all(self.pod, self._observed, max(grace, 1), self._pod_ips())
                 )
-            except _Interrupted:
+            except Interrupted:
                 continue
             await stop_sandboxes(services, self._observed)
         await asyncio.to_thread(services.folders.remove_pod, self.pod.uid)
@@ -515,16 +420,3 @@ class PodWorker:
         else:
             await collect(services, self.pod, self._observed, 0)
         return None
-
-
-def skeleton(uid: str, name: str, namespace: str, containers: list[str], grace_s: int) -> Pod:
-    """Return as much of a pod as the runtime knows, to end one that nobody wants any more."""
-    return Pod(
-        {
-            "metadata": {"uid": uid, "name": name, "namespace": namespace},
-            "spec": {
-                "terminationGracePeriodSeconds": grace_s,
-                "containers": [{"name": container} for container in containers],
-            },
-        }
-    )
