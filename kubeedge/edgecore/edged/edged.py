@@ -48,7 +48,7 @@ MESSAGE_GROUP = "edged"
 # Twice the resync, at least this long, without a listing: the engine hangs (spec 05 §4.8).
 SYNC_LOOP_PATIENCE_S = 300.0
 
-_unreadable = Counter("edged_messages_refused_total", "Messages that edged could not read", ("operation",))
+_unreadable = Counter("kubeedge_edged_messages_refused_total", "Messages that edged could not read", ("operation",))
 
 
 _EVICTION_HARD = {

@@ -35,8 +35,8 @@ MAX_MESSAGE = 1024
 
 COMPONENT = "kubelet"
 
-_recorded = Counter("edged_events_total", "Events of pods", ("type", "reason"))
-_dropped = Counter("edged_events_dropped_total", "Events that were not told", ("why",))
+_recorded = Counter("kubeedge_edged_events_total", "Events of pods", ("type", "reason"))
+_dropped = Counter("kubeedge_edged_events_dropped_total", "Events that were not told", ("why",))
 
 
 class EventClient(Protocol):

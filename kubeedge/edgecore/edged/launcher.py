@@ -27,7 +27,7 @@ from kubeedge.metrics import Counter
 
 log = logging.getLogger("kubeedge.edged")
 
-_starts = Counter("edged_container_starts_total", "Starts of containers", ("outcome",))
+_starts = Counter("kubeedge_edged_container_starts_total", "Starts of containers", ("outcome",))
 
 
 class StartError(Exception):

@@ -21,7 +21,7 @@ MAX_SIZE_BYTES = 10 << 20
 # The log that is being written counts.
 MAX_FILES = 5
 
-_rotations = Counter("edged_log_rotations_total", "Rotations of container logs", ("outcome",))
+_rotations = Counter("kubeedge_edged_log_rotations_total", "Rotations of container logs", ("outcome",))
 
 
 class LogRotation:

@@ -26,8 +26,8 @@ FIRST_SET_RETRY_S = 1.0
 ORPHAN_PATIENCE_S = 60.0
 HOUSEKEEPING_S = 60.0
 
-_pods = Gauge("edged_pods", "Pods that the node has workers for")
-_rejected = Counter("edged_pods_rejected_total", "Pods that the node did not take", ("reason",))
+_pods = Gauge("kubeedge_edged_pods", "Pods that the node has workers for")
+_rejected = Counter("kubeedge_edged_pods_rejected_total", "Pods that the node did not take", ("reason",))
 
 
 class Pods:

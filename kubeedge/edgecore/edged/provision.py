@@ -19,7 +19,7 @@ MAX_RETRY_S = 122.0
 # A token that is due is not asked for more often than this.
 MIN_REFRESH_S = 1.0
 
-_failures = Counter("edged_mount_failures_total", "Volumes that could not be set up or brought up to date")
+_failures = Counter("kubeedge_edged_mount_failures_total", "Volumes that could not be set up or brought up to date")
 
 
 def _time() -> float:

@@ -18,7 +18,7 @@ RETRY_S = 10.0
 # Different pods are told at the same time; of one pod there is never more than one patch under way (spec 03 §2.6).
 SENDERS = 4
 
-_patches = Counter("edged_pod_patches_total", "Status patches of pods", ("outcome",))
+_patches = Counter("kubeedge_edged_pod_patches_total", "Status patches of pods", ("outcome",))
 
 # Lists that the API merges by key (spec: patch strategy of PodStatus); all others are replaced as a whole.
 _MERGED_LISTS = {"conditions": "type", "hostIPs": "ip", "podIPs": "ip"}

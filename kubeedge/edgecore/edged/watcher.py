@@ -28,7 +28,7 @@ EVENTS_RETRY_S = 2.0
 # A runtime that is away is looked for this soon, each pause twice as long, up to a relist.
 AWAY_RETRY_S = 0.25
 
-_relists = Counter("edged_relists_total", "Listings of all sandboxes and containers", ("outcome",))
+_relists = Counter("kubeedge_edged_relists_total", "Listings of all sandboxes and containers", ("outcome",))
 
 
 class _Listing:

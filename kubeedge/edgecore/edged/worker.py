@@ -25,7 +25,7 @@ log = logging.getLogger("kubeedge.edged")
 
 DEADLINE_MESSAGE = "Pod was active on the node longer than the specified deadline"
 
-_failures = Counter("edged_pod_failures_total", "Passes over a pod that failed", ("reason",))
+_failures = Counter("kubeedge_edged_pod_failures_total", "Passes over a pod that failed", ("reason",))
 
 
 @dataclass(slots=True)

@@ -332,7 +332,7 @@ async def test_health_and_pods_are_served_on_the_node(fleet: World) -> None:
     status, body = await get(fleet, "/pods")
     listed = orjson.loads(body)
     assert status == 200 and "served" in [p["metadata"]["name"] for p in listed["items"]]
-    assert b"edged_pods " in (await get(fleet, "/metrics"))[1]
+    assert b"kubeedge_edged_pods " in (await get(fleet, "/metrics"))[1]
     assert (await get(fleet, "/nothing"))[0] == 404
 
 

@@ -38,7 +38,7 @@ COMING_UP_PAUSE_S = 1.0
 # Listings of the runtime that are older than this: it is stuck.
 LISTING_PATIENCE_S = 180.0
 
-_updates = Counter("edged_node_updates_total", "Status patches of the node", ("outcome",))
+_updates = Counter("kubeedge_edged_node_updates_total", "Status patches of the node", ("outcome",))
 
 
 class NodeClient(Protocol):

@@ -20,7 +20,7 @@ FIRST_RETRY_S = 0.2
 MAX_RETRY_S = 7.0
 TRIES = 5
 
-_renewals = Counter("edged_lease_renewals_total", "Renewals of the node's lease", ("outcome",))
+_renewals = Counter("kubeedge_edged_lease_renewals_total", "Renewals of the node's lease", ("outcome",))
 
 
 class LeaseClient(Protocol):

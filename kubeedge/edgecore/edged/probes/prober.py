@@ -29,7 +29,7 @@ TRIES = 3
 # Probes under way at the same time; a node with slow commands gets later probes, not more processes.
 MAX_RUNNING = 32
 
-_runs = Counter("edged_probe_runs_total", "Runs of container probes", ("type", "outcome"))
+_runs = Counter("kubeedge_edged_probe_runs_total", "Runs of container probes", ("type", "outcome"))
 
 Notify = Callable[[], None]
 Report = Callable[[str, Result], None]

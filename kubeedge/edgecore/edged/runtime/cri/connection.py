@@ -43,7 +43,7 @@ _NOT_YET = "server is not initialized yet"
 _NONSENSE = (H2Error, DecodeError, ValueError, AssertionError, AttributeError, RuntimeError)
 _FAILURES = (GRPCError, StreamTerminatedError, OSError, *_NONSENSE)
 
-_failures = Counter("edged_cri_failures_total", "Calls of the container runtime that failed", ("outcome",))
+_failures = Counter("kubeedge_edged_cri_failures_total", "Calls of the container runtime that failed", ("outcome",))
 
 Request = TypeVar("Request", bound=Message)
 Answer = TypeVar("Answer", bound=Message)
