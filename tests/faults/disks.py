@@ -37,7 +37,7 @@ class Disk:
         (self.folder / FILLER).unlink()
 
     def set_read_only(self, is_read_only: bool) -> None:
-        """Let nothing be written any more, or all again. Raises CalledProcessError while a file is open to be written."""
+        """Let nothing be written any more, or all again; no file may be open for that."""
         _run("mount", "-o", f"remount,{'ro' if is_read_only else 'rw'}", str(self.folder))
 
 
