@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +190,18 @@ async def test_only_ends_of_a_newer_runtime_are_told(newer: Newer, runtime: CriR
     listener.cancel()
     await asyncio.wait([listener])
     assert listener.cancelled()
+
+
+async def test_events_end_when_nobody_reads_them_any_more(newer: Newer, runtime: CriRuntime) -> None:
+    newer.answers["GetContainerEvents"] = lambda _: newer.give_events()
+    status = cri.PodSandboxStatus(metadata=cri.PodSandboxMetadata(uid="u"))
+    event = cri.ContainerEventResponse(container_event_type=cri.CONTAINER_STOPPED_EVENT, pod_sandbox_status=status)
+    before = asyncio.all_tasks()
+    for _ in range(3):
+        newer.events.put_nowait(event)
+        async with aclosing(runtime.events()) as events:
+            assert (await anext(events)).pod_uid == "u"
+    await until(lambda: not [task for task in asyncio.all_tasks() - before if "_read" in repr(task)])
 
 
 @pytest.mark.parametrize("status", [Status.UNIMPLEMENTED, Status.UNKNOWN])

@@ -7,6 +7,7 @@ from kubeedge.edgecore.edged.runtime.interface import (
     ContainerState,
     ContainerStatus,
     Image,
+    ImageFilesystem,
     Mount,
     MountPropagation,
     RuntimeStatus,
@@ -57,7 +58,8 @@ def container(message: cri.Container) -> Container:
         name=message.metadata.name,
         attempt=message.metadata.attempt,
         image=message.image.image,
-        image_ref=message.image_ref,
+        # Older runtimes know one field for it, which others have begun to use for digests.
+        image_ref=message.image_id or message.image_ref,
         state=_STATES.get(message.state, ContainerState.UNKNOWN),
         created_at=message.created_at,
         labels=dict(message.labels),
@@ -98,6 +100,13 @@ def image(message: cri.Image) -> Image:
         username=message.username,
         pinned=message.pinned,
     )
+
+
+def image_filesystem(message: cri.ImageFsInfoResponse) -> ImageFilesystem | None:
+    """Return the first file system of images: the one of the snapshotter that containers use."""
+    for usage in message.image_filesystems:
+        return ImageFilesystem(usage.fs_id.mountpoint, usage.used_bytes.value)
+    return None
 
 
 def status(message: cri.StatusResponse, cgroup_driver: str) -> RuntimeStatus:

@@ -8,11 +8,10 @@ from collections.abc import AsyncGenerator, Awaitable
 from functools import cached_property
 from typing import TypeVar
 
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 from grpclib.client import Channel, UnaryStreamMethod, UnaryUnaryMethod
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
-from h2.exceptions import H2Error
 
 from kubeedge.edgecore.edged.runtime.interface import RuntimeUnavailableError
 from kubeedge.metrics import Counter
@@ -37,11 +36,6 @@ STREAM_BACKLOG = 64
 
 # What containerd answers to everything while it reads what it knew before its restart.
 _NOT_YET = "server is not initialized yet"
-
-# What the libraries raise, beside what is meant to be raised, when the other side speaks something else than gRPC, or
-# when the connection ends between two steps of a call.
-_NONSENSE = (H2Error, DecodeError, ValueError, AssertionError, AttributeError, RuntimeError)
-_FAILURES = (GRPCError, StreamTerminatedError, OSError, *_NONSENSE)
 
 _failures = Counter("kubeedge_edged_cri_failures_total", "Calls of the container runtime that failed", ("outcome",))
 
@@ -136,15 +130,16 @@ class Connection:
         self._check()
         # Bounded: a reader that is slow keeps the runtime from sending more.
         queue: asyncio.Queue[Answer | Exception | None] = asyncio.Queue(STREAM_BACKLOG)
-        async with asyncio.TaskGroup() as group:
-            reading = group.create_task(_read(method, request, queue))
-            try:
-                while (item := await queue.get()) is not None and not isinstance(item, Exception):
-                    yield item
-            finally:
-                reading.cancel()
-        if item is not None:
-            raise self._as_ours(item) from None
+        # No task group: it would take the end of this generator for a failure.
+        reading = asyncio.create_task(_read(method, request, queue))
+        try:
+            while (item := await queue.get()) is not None:
+                if isinstance(item, Exception):
+                    raise self._as_ours(item) from None
+                yield item
+        finally:
+            reading.cancel()
+            await asyncio.wait([reading])
 
     def _check(self) -> None:
         if self._trouble:
@@ -165,6 +160,7 @@ class Connection:
         elif isinstance(error, OSError):
             why = error.strerror or str(error)
         else:
+            # Whatever the libraries raise when the other side speaks something else, or ends between two steps.
             self.close()
             why = f"no sensible answer: {error!r}"
         _failures.inc("unavailable")
@@ -215,7 +211,8 @@ async def _outcome(call: Awaitable[Answer]) -> Answer | Exception:
     """Await a call of the library; return what it raises."""
     try:
         return await call
-    except _FAILURES as error:
+    except Exception as error:
+        # Sorted, counted and told by Connection.
         return error
 
 
@@ -228,7 +225,7 @@ async def _read(
             await stream.send_message(request, end=True)
             async for message in stream:
                 await queue.put(message)
-    except _FAILURES as error:
+    except Exception as error:
         await queue.put(error)
     else:
         await queue.put(None)

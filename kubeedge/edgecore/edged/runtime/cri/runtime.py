@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from kubeedge.edgecore.edged.runtime.interface import (
     ExecResult,
     Image,
     ImageAuth,
+    ImageFilesystem,
     RuntimeCallError,
     RuntimeStatus,
     RuntimeUnavailableError,
@@ -283,7 +284,12 @@ class CriRuntime:
         request = cri.RemoveImageRequest(image=messages.image(image))
         await self._ask_images("RemoveImageError", self._image_connection.images.RemoveImage, request)
 
-    async def events(self) -> AsyncIterator[ContainerEvent]:
+    async def image_fs_info(self) -> ImageFilesystem | None:
+        """Say where images lie."""
+        method = self._image_connection.images.ImageFsInfo
+        return answers.image_filesystem(await self._ask_images("ImageFsInfoError", method, cri.ImageFsInfoRequest()))
+
+    async def events(self) -> AsyncGenerator[ContainerEvent, None]:
         """Tell of pods of which something ended by itself."""
         async with aclosing(ends(self._connection)) as uids:
             try:
