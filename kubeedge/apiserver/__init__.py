@@ -2,5 +2,5 @@
 
 `storage` keeps every object as bytes with one rising resource version, `engine` is the life of objects driven by the
 table of kinds (`kinds`), `http` and `local` are the two ways in, `controllers` what a control plane does by itself.
-Judged by the recordings of a real API server (golden/kube-api).
+Judged by the recordings of a real API server (tests/golden/kube-api).
 """

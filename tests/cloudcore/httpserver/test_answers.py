@@ -1,4 +1,4 @@
-"""What port 10002 answers over TLS: golden/http-10002.txt, spec 02 §1.3 and what upstream should refuse (§1.9)."""
+"""What port 10002 answers over TLS, as a Go cloudcore does (spec 02 §1.3), and what upstream should refuse (§1.9)."""
 
 from __future__ import annotations
 
