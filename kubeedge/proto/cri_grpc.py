@@ -314,6 +314,10 @@ class ImageServiceBase(abc.ABC):
     async def RemoveImage(self, stream: 'grpclib.server.Stream[kubeedge.proto.cri_pb2.RemoveImageRequest, kubeedge.proto.cri_pb2.RemoveImageResponse]') -> None:
         pass
 
+    @abc.abstractmethod
+    async def ImageFsInfo(self, stream: 'grpclib.server.Stream[kubeedge.proto.cri_pb2.ImageFsInfoRequest, kubeedge.proto.cri_pb2.ImageFsInfoResponse]') -> None:
+        pass
+
     def __mapping__(self) -> typing.Dict[str, grpclib.const.Handler]:
         return {
             '/runtime.v1.ImageService/ListImages': grpclib.const.Handler(
@@ -339,6 +343,12 @@ class ImageServiceBase(abc.ABC):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 kubeedge.proto.cri_pb2.RemoveImageRequest,
                 kubeedge.proto.cri_pb2.RemoveImageResponse,
+            ),
+            '/runtime.v1.ImageService/ImageFsInfo': grpclib.const.Handler(
+                self.ImageFsInfo,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                kubeedge.proto.cri_pb2.ImageFsInfoRequest,
+                kubeedge.proto.cri_pb2.ImageFsInfoResponse,
             ),
         }
 
@@ -369,4 +379,10 @@ class ImageServiceStub:
             '/runtime.v1.ImageService/RemoveImage',
             kubeedge.proto.cri_pb2.RemoveImageRequest,
             kubeedge.proto.cri_pb2.RemoveImageResponse,
+        )
+        self.ImageFsInfo = grpclib.client.UnaryUnaryMethod(
+            channel,
+            '/runtime.v1.ImageService/ImageFsInfo',
+            kubeedge.proto.cri_pb2.ImageFsInfoRequest,
+            kubeedge.proto.cri_pb2.ImageFsInfoResponse,
         )

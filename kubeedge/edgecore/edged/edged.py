@@ -16,6 +16,8 @@ from kubeedge.edgecore.edged import admission
 from kubeedge.edgecore.edged.backoff import MAXIMUM_S
 from kubeedge.edgecore.edged.events import Events
 from kubeedge.edgecore.edged.folders import Folders
+from kubeedge.edgecore.edged.image_collector import ImageCollector
+from kubeedge.edgecore.edged.image_retention import Retention
 from kubeedge.edgecore.edged.images import Images
 from kubeedge.edgecore.edged.log_rotation import MAX_FILES, MAX_SIZE_BYTES, LogRotation
 from kubeedge.edgecore.edged.meta import SOURCE, MetaClient, MetaError
@@ -97,6 +99,7 @@ class Settings:
     crash_backoff_max_s: float = MAXIMUM_S
     log_max_size_bytes: int = MAX_SIZE_BYTES
     log_max_files: int = MAX_FILES
+    image_retention: Retention = field(default_factory=Retention)
 
 
 class Edged:
@@ -279,6 +282,7 @@ class _Parts:
             max_size_bytes=settings.log_max_size_bytes,
             max_files=settings.log_max_files,
         )
+        self.image_collector = ImageCollector(runtime, self.events, self.pods.image_names, settings.image_retention)
         self.server: Server | None = None
         if settings.server_port is not None:
             self.server = Server(settings.server_address, settings.server_port, self.pods.list, self._sync_problem)
@@ -294,6 +298,7 @@ class _Parts:
             self.lease,
             self.pods,
             self.log_rotation,
+            self.image_collector,
         ]
         return [*parts, self.server] if self.server is not None else parts
 

@@ -73,6 +73,11 @@ class Pods:
         """Return the pods with the status that the node has last reported."""
         return [{**worker.pod.data, "status": worker.current_status} for worker in self._workers.values()]
 
+    def image_names(self) -> set[str]:
+        """Return the images that pods of the node may need, named as the pods name them."""
+        active = (worker.pod for worker in self._workers.values() if worker.is_active)
+        return {str(container.get("image") or "") for pod in active for container in pod.every_container()}
+
     @property
     def is_set(self) -> bool:
         """The local database has said which pods there are."""

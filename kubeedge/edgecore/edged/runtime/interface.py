@@ -208,7 +208,7 @@ class SandboxStatus:
 
 @dataclass(slots=True)
 class Container:
-    """One container as a listing gives it; created_at in nanoseconds of Unix time."""
+    """One container as a listing gives it; created_at in nanoseconds of Unix time. image_ref: the id of its image."""
 
     id: str
     sandbox_id: str
@@ -255,6 +255,14 @@ class Image:
     uid: int | None = None
     username: str = ""
     pinned: bool = False
+
+
+@dataclass(slots=True)
+class ImageFilesystem:
+    """Where a runtime keeps its images: a folder, and what they take of the file system there."""
+
+    mountpoint: str
+    used_bytes: int
 
 
 @dataclass(slots=True)
@@ -347,6 +355,10 @@ class Runtime(Protocol):
     async def list_images(self) -> list[Image]: ...
 
     async def remove_image(self, image: str) -> None: ...
+
+    async def image_fs_info(self) -> ImageFilesystem | None:
+        """Say where images lie; None: the runtime has none that could be removed."""
+        ...
 
     def events(self) -> AsyncIterator[ContainerEvent]:
         """Tell of changes as they happen; relisting stays the safety net."""

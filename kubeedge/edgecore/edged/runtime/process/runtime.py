@@ -24,6 +24,7 @@ from kubeedge.edgecore.edged.runtime.interface import (
     ExecResult,
     Image,
     ImageAuth,
+    ImageFilesystem,
     Mount,
     RuntimeCallError,
     RuntimeStatus,
@@ -382,6 +383,10 @@ class ProcessRuntime:
     async def remove_image(self, image: str) -> None:
         """Refuse: images are put here by people."""
         raise RuntimeCallError("RemoveImageError", f"image {image} is not managed by the runtime, remove its folder")
+
+    async def image_fs_info(self) -> ImageFilesystem | None:
+        """Return None: nothing here is the runtime's to remove."""
+        return None
 
     async def events(self) -> AsyncIterator[ContainerEvent]:
         """Tell of pods whose containers changed; changes that nobody read yet are told once."""
