@@ -18,6 +18,7 @@ from kubeedge.edgecore.edged.runtime.interface import (
     ExecResult,
     Image,
     ImageAuth,
+    ImageFilesystem,
     RuntimeCallError,
     RuntimeStatus,
     RuntimeUnavailableError,
@@ -258,6 +259,9 @@ class MemoryRuntime:
         return []
 
     async def remove_image(self, image: str) -> None:
+        return None
+
+    async def image_fs_info(self) -> ImageFilesystem | None:
         return None
 
     async def events(self) -> AsyncIterator[ContainerEvent]:
