@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import deque
 
+from kubeedge import resources
 from kubeedge.link.lane import Lane
 from kubeedge.message import Message
 from kubeedge.metrics import Counter
@@ -13,6 +14,8 @@ from kubeedge.metrics import Counter
 log = logging.getLogger(__name__)
 
 CAPACITY = 1024
+# The resource type of a Kubernetes event.
+EVENT = "event"
 
 dropped = Counter("kubeedge_edgehub_dropped_messages_total", "Messages that were not handed on", labels=("reason",))
 
@@ -39,10 +42,13 @@ class TokenBucket:
 
 
 class Uplink:
-    """Takes messages at any time and sends them while there is a lane, acknowledgements first.
+    """Takes messages at any time and sends them while there is a lane: acknowledgements first, Kubernetes events last.
 
-    It never blocks. When CAPACITY messages wait, the oldest that is no acknowledgement is dropped: whoever waits for an
-    answer to it has waited longest and times out. Acknowledgements of an earlier connection are dropped at the next
+    Many pods that start at once have more to tell than the rate allows; what their containers wait for must not wait
+    behind the story of it.
+
+    It never blocks. When CAPACITY messages wait, the oldest event is dropped, else the oldest that is no
+    acknowledgement: whoever waits for an answer to it has waited longest and times out. Acknowledgements of an earlier connection are dropped at the next
     one, where the cloud does not know them: it sends again what it has no acknowledgement for. All drops are counted.
     """
 
@@ -53,13 +59,14 @@ class Uplink:
         self._capacity = capacity
         self._acks: deque[Message] = deque()
         self._others: deque[Message] = deque()
+        self._events: deque[Message] = deque()
         self._bucket: TokenBucket | None = None
         self._lane: Lane | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_overflowing = False
 
     def __len__(self) -> int:
-        return len(self._acks) + len(self._others)
+        return len(self._acks) + len(self._others) + len(self._events)
 
     def put(self, message: Message) -> None:
         """Queue a message; it leaves at once if it may."""
@@ -67,6 +74,8 @@ class Uplink:
             self._drop_oldest()
         if message.operation == "response" and message.parent_id:
             self._acks.append(message)
+        elif resources.parse(message.resource).type == EVENT:
+            self._events.append(message)
         else:
             self._others.append(message)
         if self._timer is None:
@@ -95,7 +104,7 @@ class Uplink:
         loop = asyncio.get_running_loop()
         if self._bucket is None:
             self._bucket = TokenBucket(self._rate, self._burst, loop.time())
-        while (queue := self._acks or self._others) and lane.connection.is_writable:
+        while (queue := self._acks or self._others or self._events) and lane.connection.is_writable:
             wait_s = self._bucket.take(loop.time())
             if wait_s:
                 self._timer = loop.call_later(wait_s, self._go_on)
@@ -108,7 +117,7 @@ class Uplink:
         self.pump()
 
     def _drop_oldest(self) -> None:
-        queue = self._others or self._acks
+        queue = self._events or self._others or self._acks
         message = queue.popleft()
         dropped.inc("queue is full")
         # One line for an overflow, however long it lasts.

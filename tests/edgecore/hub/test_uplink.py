@@ -28,6 +28,10 @@ def request(name: str = "x") -> Message:
     return new_message("edged", "meta", "query", f"default/configmap/{name}")
 
 
+def event(name: str = "x") -> Message:
+    return new_message("edged", "meta", "insert", f"default/event/{name}")
+
+
 def ack(name: str = "x") -> Message:
     return new_message("edgecontroller", "resource", "response", f"default/configmap/{name}", b'"OK"', parent_id="p")
 
@@ -71,6 +75,15 @@ async def test_messages_wait_for_a_lane_and_leave_acknowledgements_first() -> No
     lane.connection.is_writable = True
     uplink.pump()
     assert lane.sent[2:] == [acknowledgement, third]
+
+
+async def test_events_leave_last_and_are_given_up_first() -> None:
+    uplink, lane = Uplink(1000, 100, capacity=4), Lane()
+    told, asked = [event(str(number)) for number in range(3)], [request(str(number)) for number in range(3)]
+    for message in (*told, *asked):
+        uplink.put(message)
+    uplink.attach(lane)  # type: ignore[arg-type]
+    assert lane.sent == [*asked, told[2]]
 
 
 async def test_the_rate_holds_messages_back_and_lets_all_of_them_go() -> None:
