@@ -68,6 +68,12 @@ class Node:
         self._task.cancel()
         await asyncio.wait([self._task])
 
+    async def restart(self) -> None:
+        """What a restart of edgecore is to the runtime."""
+        await self.stop()
+        self.runtime = CriRuntime(self.containerd.endpoint, cgroup_root=self.containerd.cgroup, connect=impatient)
+        await self.start()
+
     async def create(self, *command: str, name: str = "main", attempt: int = 0, **fields: Any) -> str:
         """Make a container in the pod's sandbox, which is made with the first; return its id."""
         if not self.sandbox_id:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from kubeedge.edgecore.edged.runtime.cri import pod_groups
+from kubeedge.edgecore.edged.runtime.cri import runtime as cri_runtime
 from kubeedge.edgecore.edged.runtime.interface import (
     ContainerState,
     DnsConfig,
@@ -134,6 +135,15 @@ async def test_pod_is_limited_as_a_whole_and_leaves_no_group_behind(node: Node) 
     await node.runtime.stop_sandbox(node.sandbox_id)
     await node.runtime.remove_sandbox(node.sandbox_id)
     assert groups.uids() == set()
+
+
+async def test_group_that_was_left_behind_is_swept_up(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cri_runtime, "SWEEP_S", 0.1)
+    groups = pod_groups.find(node.containerd.cgroup)
+    groups.make(f"{node.containerd.cgroup}/kubepods/pod-of-before", Resources())
+    await node.restart()
+    await node.run("sleep", "100")
+    await node.until(lambda: groups.uids() == {UID})
 
 
 async def test_memory_that_runs_out_is_told(node: Node) -> None:

@@ -53,6 +53,8 @@ _PULL_REASONS = {
 EXEC_MARGIN_S = 10.0
 # A container that is killed after its grace may take this long to end: the kernel frees its memory, the disk syncs.
 STOP_MARGIN_S = CALL_TIMEOUT_S
+# Groups of pods that are gone are looked for this often, beside each removal of a sandbox.
+SWEEP_S = 60.0
 
 
 class CriRuntime:
@@ -89,6 +91,16 @@ class CriRuntime:
         async with asyncio.TaskGroup() as group:
             for connection in {self._connection, self._image_connection}:
                 group.create_task(connection.run())
+            group.create_task(self._sweep())
+
+    async def _sweep(self) -> None:
+        """Remove now and then what was still in use when its pod was removed, or left behind by an edged that died."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            await asyncio.to_thread(self._remove_groups, self._living())
+
+    def _living(self) -> set[str]:
+        return {*self._pods.values(), *self._starting}
 
     async def version(self) -> RuntimeVersion:
         """Return name and version of the runtime."""
@@ -163,7 +175,7 @@ class CriRuntime:
         request = cri.RemovePodSandboxRequest(pod_sandbox_id=sandbox_id)
         await self._end("RemovePodSandboxError", self._connection.runtime.RemovePodSandbox, request)
         self._pods.pop(sandbox_id, None)
-        await asyncio.to_thread(self._remove_groups, {*self._pods.values(), *self._starting})
+        await asyncio.to_thread(self._remove_groups, self._living())
 
     def _make_group(self, config: SandboxConfig) -> None:
         if not config.cgroup_parent or config.cgroup_parent.endswith(".slice") or config.resources is None:
