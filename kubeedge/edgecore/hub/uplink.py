@@ -48,8 +48,9 @@ class Uplink:
     behind the story of it.
 
     It never blocks. When CAPACITY messages wait, the oldest event is dropped, else the oldest that is no
-    acknowledgement: whoever waits for an answer to it has waited longest and times out. Acknowledgements of an earlier connection are dropped at the next
-    one, where the cloud does not know them: it sends again what it has no acknowledgement for. All drops are counted.
+    acknowledgement: whoever waits for an answer to it has waited longest and times out. Acknowledgements of an earlier
+    connection are dropped at the next one, where the cloud does not know them: it sends again what it has no
+    acknowledgement for. All drops are counted.
     """
 
     def __init__(self, rate: float, burst: int, *, capacity: int = CAPACITY) -> None:
