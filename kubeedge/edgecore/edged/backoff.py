@@ -33,6 +33,15 @@ class Backoff:
             self.delay_s = min(self.delay_s * 2, self.maximum_s)
         self.updated_at = now
 
-    def reset(self) -> None:
-        """Forget every failure."""
-        self.delay_s = 0.0
+    def recall(self, failures: int, waited_s: float, tried_at: float) -> None:
+        """Set the clock by what can still be seen of something that failed before; it was last tried at tried_at.
+
+        It failed at most that often, and was left alone for at most waited_s before the last try: of other failures
+        and other waits nothing is known, so the pause becomes the longest that both allow.
+        """
+        for _ in range(failures):
+            longer = min(self.delay_s * 2, self.maximum_s) if self.delay_s else self.initial_s
+            if longer == self.delay_s or self.delay_s > max(waited_s, 0.0):
+                break
+            self.delay_s = longer
+        self.updated_at = tried_at

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
 
-from kubeedge.edgecore.edged.images import registry_of, with_tag
+from kubeedge.edgecore.edged.images import full_name
 from kubeedge.edgecore.edged.runtime.interface import Container, Image
 
 # A runtime that cannot pin images shows the one of its sandboxes like any other: without it no pod starts.
@@ -107,13 +107,3 @@ def is_for_sandboxes(image: Image) -> bool:
     """Tell whether it is the image that sandboxes run from, by its name."""
     repositories = (name.partition("@")[0].rpartition("/")[2].partition(":")[0] for name in image.repo_tags)
     return SANDBOX_IMAGE in repositories
-
-
-def full_name(image: str) -> str:
-    """Return the name of an image as runtimes list it: `docker.io/library/busybox:latest` for `busybox`."""
-    name, at, digest = with_tag(image).partition("@")
-    if at:
-        # Beside a digest the tag means nothing.
-        folder, slash, last = name.rpartition("/")
-        name = f"{folder}{slash}{last.partition(':')[0]}"
-    return "/".join(registry_of(name)) + at + digest if name else ""

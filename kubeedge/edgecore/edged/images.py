@@ -31,6 +31,7 @@ DEFAULT_REGISTRY = "docker.io"
 _DOCKER_HOSTS = frozenset(("docker.io", "index.docker.io", "registry-1.docker.io"))
 # Reasons that a runtime may give itself; anything else is an ErrImagePull.
 _OWN_REASONS = frozenset(("RegistryUnavailable", "SignatureValidationFailed", "InvalidImageName", "ImageInspectError"))
+_PULL_REASONS = _OWN_REASONS | {"ErrImagePull"}
 
 
 class ImageError(Exception):
@@ -48,9 +49,14 @@ Tell = Callable[[str, str, str], None]
 
 @dataclass(slots=True)
 class _Failure:
+    """How pulls have failed since the last that went well."""
+
     backoff: Backoff
     reason: str = ""
     message: str = ""
+
+    def forgive(self) -> None:
+        self.backoff = Backoff()
 
 
 class Images:
@@ -72,24 +78,39 @@ class Images:
         wanted = str(container.get("image") or "")
         name = with_tag(wanted)
         policy = container.get("imagePullPolicy") or default_policy(wanted)
+        failure = self._failure(pod, container, wanted)
         present = await self._status(name)
         if present is not None and policy != "Always":
             tell("Normal", "Pulled", f'Container image "{wanted}" already present on machine')
-            self.forgive(pod.uid, wanted)
+            failure.forgive()
             return present
         if policy == "Never":
             message = f'Container image "{wanted}" is not present with pull policy of Never'
             tell("Warning", "ErrImageNeverPull", message)
             raise ImageError("ErrImageNeverPull", message, self._now() + self._retry_s)
-        failure = self._failures.setdefault((pod.uid, wanted), _Failure(Backoff()))
         ends_at = failure.backoff.ends_at(failure.backoff.updated_at)
         if ends_at > self._now():
-            message = f'Back-off pulling image "{wanted}"'
+            message = _backing_off(wanted)
             tell("Normal", "BackOff", message)
             raise ImageError("ImagePullBackOff", f"{message}: {failure.reason}: {failure.message}", ends_at)
         image = await self._pull(pod, wanted, name, sandbox, tell, failure)
-        self.forgive(pod.uid, wanted)
+        failure.forgive()
         return image
+
+    def _failure(self, pod: Pod, container: Object, wanted: str) -> _Failure:
+        """Return how the pulls of an image for a pod have failed.
+
+        The first time it is read from the status that the pod had before edged was started: the registry is not to see
+        one more try for each restart, nor the status to change. When that pull was, and after how many, is not known.
+        """
+        failure = self._failures.get((pod.uid, wanted))
+        if failure is None:
+            failure = self._failures[pod.uid, wanted] = _Failure(Backoff())
+            told = _told(pod, container, wanted)
+            if told is not None:
+                failure.reason, failure.message = told
+                failure.backoff.recall(1, 0.0, self._now())
+        return failure
 
     async def _pull(
         self, pod: Pod, wanted: str, name: str, sandbox: SandboxConfig, tell: Tell, failure: _Failure
@@ -135,10 +156,6 @@ class Images:
                 message = f'Failed to apply default image tag "{name}": {error.message}'
             raise ImageError(reason, message, self._now() + self._retry_s) from None
 
-    def forgive(self, pod_uid: str, image: str) -> None:
-        """Forget failures of an image that is there now."""
-        self._failures.pop((pod_uid, image), None)
-
     def forget_pod(self, pod_uid: str) -> None:
         """Forget what is known of a pod that is gone."""
         for key in [k for k in self._failures if k[0] == pod_uid]:
@@ -163,6 +180,26 @@ class Images:
         return found or [None]
 
 
+def _told(pod: Pod, container: Object, wanted: str) -> tuple[str, str] | None:
+    """Return reason and message of the failed pull that a container's status tells of, None if it tells of none."""
+    for key in ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"):
+        for status in pod.status.get(key) or ():
+            waiting = (status.get("state") or {}).get("waiting") or {}
+            image = full_name(str(status.get("image") or ""))
+            if not waiting or status.get("name") != container.get("name") or image != full_name(wanted):
+                continue
+            reason, message = str(waiting.get("reason") or ""), str(waiting.get("message") or "")
+            if reason == "ImagePullBackOff":
+                reason, _, message = message.removeprefix(f"{_backing_off(wanted)}: ").partition(": ")
+            if reason in _PULL_REASONS:
+                return reason, message
+    return None
+
+
+def _backing_off(image: str) -> str:
+    return f'Back-off pulling image "{image}"'
+
+
 def default_policy(image: str) -> str:
     """Return the policy that the API sets where a container has none."""
     tag = with_tag(image).rsplit("@", 1)[0].rsplit("/", 1)[-1].partition(":")[2]
@@ -181,6 +218,16 @@ def registry_of(image: str) -> tuple[str, str]:
     if slash and ("." in first or ":" in first or first == "localhost"):
         return first, rest
     return DEFAULT_REGISTRY, image if slash else f"library/{image}"
+
+
+def full_name(image: str) -> str:
+    """Return the name of an image as runtimes list it: `docker.io/library/busybox:latest` for `busybox`."""
+    name, at, digest = with_tag(image).partition("@")
+    if at:
+        # Beside a digest the tag means nothing.
+        folder, slash, last = name.rpartition("/")
+        name = f"{folder}{slash}{last.partition(':')[0]}"
+    return "/".join(registry_of(name)) + at + digest if name else ""
 
 
 def credentials(secret: Object, image: str) -> list[ImageAuth | None]:

@@ -7,6 +7,7 @@ never restarts one that the pod's restart policy leaves dead (spec 05 §5.3, §5
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -65,7 +66,8 @@ class Memory:
 
     backoffs: how long a container that crashes is left alone. waiting: why its last start failed. retry_at: not to be
     tried before. killed: id of the container that was last killed to be started anew. replaced: ids of containers that
-    were killed because their specification changed. backoff_max_s: the longest pause after a crash.
+    were killed because their specification changed. backoff_max_s: the longest pause after a crash. has_recalled: the
+    clocks go on from before edged was started.
     """
 
     backoffs: dict[str, Backoff] = field(default_factory=dict)
@@ -74,11 +76,25 @@ class Memory:
     killed: dict[str, str] = field(default_factory=dict)
     replaced: set[str] = field(default_factory=set)
     backoff_max_s: float = MAXIMUM_S
+    has_recalled: bool = False
 
     def backoff(self, name: str) -> Backoff:
         """Return the clock of a container."""
         longest = self.backoff_max_s
         return self.backoffs.setdefault(name, Backoff(min(INITIAL_S, longest), longest))
+
+    def recall(self, observed: Observed) -> None:
+        """Set the clocks by what the runtime still has, once: a restart of edged is no reason to try at once."""
+        if self.has_recalled:
+            return
+        self.has_recalled = True
+        for newest in (observed.newest(name) for name in {c.name for c in observed.containers}):
+            if newest is None or not newest.status.attempt:
+                continue
+            tried_at = newest.status.created_at / clock.NANOSECOND
+            before = [c for c in observed.of(newest.name) if c is not newest and c.has_exited]
+            waited_s = tried_at - _ended_at(before[0]) if before else math.inf
+            self.backoff(newest.name).recall(newest.status.attempt, waited_s, tried_at)
 
     def carried_out(self, kill: Kill) -> None:
         """Note that a container was killed as planned."""
@@ -177,6 +193,7 @@ def decide(
     vanished holds the restart counts of containers that were reported as started and of which the runtime has no trace
     any more: under the policy Never they are not started again. now is Unix time in seconds.
     """
+    memory.recall(observed)
     step = _Step(pod, observed, memory, health, vanished, now)
     step.run()
     return step.plan

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kubeedge.edgecore.edged.images import ImageError, Images, credentials, default_policy, with_tag
+from kubeedge.edgecore.edged.images import ImageError, Images, credentials, default_policy, full_name, with_tag
 from kubeedge.edgecore.edged.meta import MetaError
 from kubeedge.edgecore.edged.objects import Objects
 from kubeedge.edgecore.edged.pod import Pod
@@ -64,6 +64,7 @@ class Secrets:
 class Bench:
     def __init__(self) -> None:
         self.now = 1000.0
+        self.status: dict[str, Any] = {}
         self.registry = Registry()
         self.secrets = Secrets()
         objects = Objects(self.secrets, lambda: self.now)
@@ -75,6 +76,7 @@ class Bench:
             {
                 "metadata": {"name": "p", "namespace": "n", "uid": "u"},
                 "spec": {"imagePullSecrets": [{"name": name} for name in secrets]},
+                "status": self.status,
             }
         )
         container = {"name": "c", "image": image, **({"imagePullPolicy": policy} if policy else {})}
@@ -107,6 +109,22 @@ def bench() -> Bench:
 def test_tag_and_policy_of_a_name(image: str, tagged: str, policy: str) -> None:
     assert with_tag(image) == tagged
     assert default_policy(image) == policy
+
+
+@pytest.mark.parametrize(
+    ("image", "full"),
+    [
+        ("busybox", "docker.io/library/busybox:latest"),
+        ("team/x:1", "docker.io/team/x:1"),
+        ("localhost/x:1", "localhost/x:1"),
+        ("r.example:5000/team/x", "r.example:5000/team/x:latest"),
+        ("r.example:5000/x:1@sha256:00", "r.example:5000/x@sha256:00"),
+        ("x@sha256:00", "docker.io/library/x@sha256:00"),
+        ("", ""),
+    ],
+)
+def test_full_name_is_the_one_that_runtimes_list(image: str, full: str) -> None:
+    assert full_name(image) == full
 
 
 async def test_present_image_is_not_pulled_unless_always(bench: Bench) -> None:
@@ -156,6 +174,59 @@ async def test_success_ends_the_back_off(bench: Bench) -> None:
     bench.registry.present.clear()
     bench.registry.error = RuntimeCallError("Unknown", "again")
     assert (await bench.refused("x:1")).reason == "ErrImagePull"
+
+
+def waiting(reason: str, message: str, image: str = "x:1") -> dict[str, Any]:
+    state = {"waiting": {"reason": reason, "message": message}}
+    return {"containerStatuses": [{"name": "other", "image": image}, {"name": "c", "image": image, "state": state}]}
+
+
+@pytest.mark.parametrize(
+    ("reason", "message"),
+    [
+        ("ErrImagePull", "connection refused"),
+        ("ImagePullBackOff", 'Back-off pulling image "x:1": ErrImagePull: connection refused'),
+    ],
+)
+@pytest.mark.parametrize("image", ["x:1", "docker.io/library/x:1"])
+async def test_restart_of_edged_is_no_reason_to_pull_at_once(
+    bench: Bench, reason: str, message: str, image: str
+) -> None:
+    bench.status = waiting(reason, message, image)
+    bench.registry.error = RuntimeCallError("Unknown", "connection refused")
+    error = await bench.refused("x:1")
+    assert (error.reason, error.retry_at) == ("ImagePullBackOff", bench.now + 10)
+    assert error.message == 'Back-off pulling image "x:1": ErrImagePull: connection refused'
+    assert bench.registry.pulls == []
+    bench.now = error.retry_at
+    error = await bench.refused("x:1")
+    assert error.reason == "ErrImagePull"
+    assert (await bench.refused("x:1")).retry_at == bench.now + 20
+
+
+async def test_image_that_came_while_edged_was_away_is_used_at_once(bench: Bench) -> None:
+    bench.status = waiting("ErrImagePull", "connection refused")
+    bench.registry.present.add("x:1")
+    await bench.ensure("x:1")
+    bench.registry.present.clear()
+    await bench.ensure("x:1")
+    assert bench.registry.pulls == [("x:1", "")]
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        waiting("ErrImagePull", "connection refused", "y:1"),
+        waiting("ContainerCreating", ""),
+        waiting("CrashLoopBackOff", "back-off"),
+        waiting("ImagePullBackOff", "in words that nobody knows"),
+        {"containerStatuses": [{"name": "c", "image": "x:1", "state": {"running": {}}}]},
+    ],
+)
+async def test_status_that_tells_of_no_failed_pull_puts_nothing_off(bench: Bench, status: dict[str, Any]) -> None:
+    bench.status = status
+    await bench.ensure("x:1")
+    assert bench.registry.pulls == [("x:1", "")]
 
 
 async def test_each_fitting_credential_is_tried_until_one_is_taken(bench: Bench) -> None:

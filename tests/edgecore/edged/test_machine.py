@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -299,6 +299,62 @@ def test_crash_back_off_doubles_from_the_second_crash_to_five_minutes() -> None:
             sim.settle()
         pauses.append(sim.now - begun)
     assert pauses == [0, 10, 20, 40, 80, 160, 300, 300]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    lives=st.lists(st.integers(1, 500), min_size=1, max_size=12),
+    restarts=st.sets(st.tuples(st.integers(0, 11), st.booleans())),
+    kept=st.integers(2, 5),
+)
+def test_restart_of_edged_changes_no_pause_of_a_container_that_crashes(
+    lives: list[int], restarts: set[tuple[int, bool]], kept: int
+) -> None:
+    """With the dead container before the last one kept, as is the default, all can be read off the runtime."""
+    assert pauses_of(lives, restarts, kept) == pauses_of(lives, set(), kept)
+
+
+def pauses_of(lives: list[int], restarts: set[tuple[int, bool]], kept: int) -> list[float]:
+    """Let a container crash after these lives (seconds).
+
+    restarts: in which of them edged begins anew, while the container runs (False) or once it has crashed (True).
+    """
+    sim = Simulation(make_pod())
+    sim.settle()
+    pauses = []
+    for number, life in enumerate(lives):
+        sim.now += life
+        if (number, False) in restarts:
+            sim.memory = Memory()
+            sim.settle()
+        sim.end(sim.observed.running[0], 1)
+        newest_first(sim.observed)
+        del sim.observed.containers[kept:]
+        if (number, True) in restarts:
+            sim.memory = Memory()
+        plan = sim.settle()
+        pauses.append(0.0 if plan.wake_at is None else plan.wake_at - sim.now)
+        sim.now = plan.wake_at or sim.now
+        sim.settle()
+    return pauses
+
+
+def test_pause_after_a_restart_of_edged_follows_the_count_where_only_one_container_is_left() -> None:
+    for count, pause in enumerate([0, 10, 20, 40, 80, 160, 300, 300]):
+        sim = Simulation(make_pod())
+        sim.make_sandbox(0)
+        sim.end(sim.start("a", count), 1)
+        plan = sim.settle()
+        assert (0 if plan.wake_at is None else plan.wake_at - sim.now) == pause
+
+
+def test_wall_clock_that_was_set_back_does_not_undo_the_back_off() -> None:
+    sim = Simulation(make_pod())
+    sim.make_sandbox(0)
+    sim.end(sim.start("a", 4), 1)
+    sim.now -= 3600
+    sim.end(sim.start("a", 5), 1)
+    assert sim.settle().wake_at == sim.now + INITIAL_S
 
 
 def test_back_off_message_names_pause_container_and_pod() -> None:
