@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 
 _NANOSECONDS = {
     "ns": 1,
@@ -15,7 +14,7 @@ _NANOSECONDS = {
     "m": 60_000_000_000,
     "h": 3_600_000_000_000,
 }
-_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
+_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
 # Go counts nanoseconds in 64 bits.
 _LIMIT_NS = 2**63
 
@@ -31,17 +30,19 @@ class Duration(float):
         sign, rest = (text[:1], text[1:]) if text[:1] in ("-", "+") else ("", text)
         if rest == "0":
             return cls(0)
-        nanoseconds, end = Fraction(0), 0
+        nanoseconds = end = 0
         for part in _PART.finditer(rest):
             if part.start() != end:
                 break
             end = part.end()
-            nanoseconds += Fraction(part[1].rstrip(".") if part[1][0] != "." else "0" + part[1]) * _NANOSECONDS[part[2]]
+            whole, _, fraction = part[1].partition(".")
+            # As in Go each part is cut to whole nanoseconds.
+            nanoseconds += int(whole + fraction) * _NANOSECONDS[part[2]] // 10 ** len(fraction)
         if not rest or end != len(rest):
             raise ValueError(f"{text!r} is no duration such as 10s, 1m30s or 2h")
         if nanoseconds >= _LIMIT_NS:
             raise ValueError(f"{text!r} is longer than 290 years")
-        return cls((-1 if sign == "-" else 1) * int(nanoseconds) / 1e9)
+        return cls((-1 if sign == "-" else 1) * nanoseconds / 1e9)
 
     def __str__(self) -> str:
         nanoseconds = round(abs(self) * 1e9)

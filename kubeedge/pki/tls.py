@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import ssl
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum
@@ -103,6 +102,9 @@ def _as_file(data: bytes) -> Iterator[str]:
         finally:
             os.close(descriptor)
     else:
+        # Imported here: Linux does without, and an edge node without its memory.
+        import tempfile
+
         with tempfile.NamedTemporaryFile(prefix="tls-") as file:
             file.write(data)
             file.flush()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import uuid
 from pathlib import Path
 
 from kubeedge.edgecore.edged.pod import Pod
@@ -59,7 +58,7 @@ class Folders:
 
     def make_termination_log(self, uid: str, container: str) -> Path:
         """Make a fresh file for the last words of a container. Raises OSError."""
-        path = self.pod(uid) / "containers" / container / uuid.uuid4().hex[:8]
+        path = self.pod(uid) / "containers" / container / os.urandom(4).hex()
         path.parent.mkdir(mode=POD_FOLDER_MODE, parents=True, exist_ok=True)
         path.touch()
         path.chmod(TERMINATION_LOG_MODE)

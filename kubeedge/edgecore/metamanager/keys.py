@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
 import msgspec
+import orjson
 
 POD = "pod"
 POD_PATCH = "podpatch"
@@ -103,7 +102,7 @@ def token_key_ends(namespace: str, account: str, request: TokenRequest) -> tuple
 
 
 def _quote(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+    return orjson.dumps(text).decode()
 
 
 class V2Key(msgspec.Struct, frozen=True):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -39,7 +38,8 @@ def write(target: Path, files: Mapping[str, File]) -> bool:
         _link(target, files)
         return False
     stamp = datetime.now(UTC).strftime("%Y_%m_%d_%H_%M_%S.")
-    fresh = Path(tempfile.mkdtemp(prefix=f"{_OWN_PREFIX}{stamp}", dir=target))
+    fresh = target / f"{_OWN_PREFIX}{stamp}{os.urandom(5).hex()}"
+    fresh.mkdir()
     try:
         fresh.chmod(0o755)
         for name, file in files.items():
