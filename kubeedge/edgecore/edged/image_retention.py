@@ -35,7 +35,7 @@ class Space:
 
     def is_used_to(self, percent: int) -> bool:
         """Tell whether so much of it is in use, or more."""
-        return 100 - self.available_bytes * 100 // self.capacity_bytes >= percent
+        return (self.capacity_bytes - self.available_bytes) * 100 >= self.capacity_bytes * percent
 
     def missing_bytes(self, percent: int) -> int:
         """Return what has to be freed until only so much of it is in use; 0 or less: nothing."""
