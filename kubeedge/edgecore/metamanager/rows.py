@@ -61,6 +61,10 @@ def delete(connection: apsw.Connection, resource: str, identity: Identity) -> No
     because the cloud's corrections name neither kind nor version (spec 01 §6.6).
     """
     uid = identity.metadata.uid
+    is_pod = keys.type_of(resource) == keys.POD and keys.name_of(resource)
+    if is_pod and uid:
+        # Also where another pod has taken the name by now: it has tokens of its own.
+        delete_tokens(connection, uid)
     stored = connection.execute("SELECT value FROM meta WHERE key = ?", (resource,)).get
     if stored is not None:
         if uid and uid not in stored and not is_failure(stored):
@@ -69,10 +73,8 @@ def delete(connection: apsw.Connection, resource: str, identity: Identity) -> No
     for place in (identity.v2, identify(stored).v2 if stored is not None else None):
         if place is not None:
             connection.execute("DELETE FROM meta_v2 WHERE key = ? AND instr(value, ?) > 0", (place.key, uid))
-    if keys.type_of(resource) == keys.POD and keys.name_of(resource):
+    if is_pod:
         connection.execute("DELETE FROM meta WHERE key = ?", (keys.with_type(resource, keys.POD_PATCH),))
-        if uid:
-            delete_tokens(connection, uid)
 
 
 def put_token(connection: apsw.Connection, key: str, value: str, request_key: str) -> None:

@@ -90,16 +90,23 @@ async def test_device_goes_to_devicetwin_whatever_its_source(
     assert edge.pods == []
 
 
-async def test_deleted_pod_takes_its_patch_and_its_tokens_along(edge: Edge) -> None:
-    await edge.push("insert", "default/pod/nginx", pod())
+async def store_tokens(edge: Edge, *uids: str) -> None:
+    """Put a token for each of the pods into the database."""
 
-    def more(connection: apsw.Connection) -> None:
-        connection.execute("INSERT INTO meta VALUES ('default/podpatch/nginx', 'podpatch', '{}')")
-        for uid in ("u1", "u2"):
+    def store(connection: apsw.Connection) -> None:
+        for uid in uids:
             key = f'"default"/"default"/[]string(nil)/3607/v1.BoundObjectReference{{Kind:"Pod", UID:"{uid}"}}'
             connection.execute("INSERT INTO meta VALUES (?, 'serviceaccounttoken', '{}')", (key,))
+            connection.execute("INSERT INTO kubeedge_token VALUES (?, ?)", (f"asked for {uid}", key))
 
-    await edge.database.write(more)
+    await edge.database.write(store)
+
+
+async def test_deleted_pod_takes_its_patch_and_its_tokens_along(edge: Edge) -> None:
+    await edge.push("insert", "default/pod/nginx", pod())
+    row = "INSERT INTO meta VALUES ('default/podpatch/nginx', 'podpatch', '{}')"
+    await edge.database.write(lambda connection: connection.execute(row).fetchall())
+    await store_tokens(edge, "u1", "u2")
     message = await edge.push("delete", "default/pod/nginx", pod())
     assert [key for key in edge.stored() if "u2" not in key] == []
     assert len(edge.stored()) == 1
@@ -110,7 +117,10 @@ async def test_deleted_pod_takes_its_patch_and_its_tokens_along(edge: Edge) -> N
 
 async def test_delete_of_an_older_pod_of_that_name_leaves_the_present_one(edge: Edge) -> None:
     await edge.push("insert", "default/pod/nginx", pod(uid="new"))
+    await store_tokens(edge, "new", "old")
     await edge.push("delete", "default/pod/nginx", pod(uid="old"))
+    assert edge.database.read("SELECT request FROM kubeedge_token") == [("asked for new",)]
+    assert len(edge.stored()) == 2
     assert edge.row("default/pod/nginx") == ("pod", pod(uid="new"))
     assert edge.stored("meta_v2") == ["/core/v1/pods/default/nginx"]
     assert len(edge.acks) == 2
