@@ -17,6 +17,7 @@ from kubeedge.config.host import is_node_name
 if TYPE_CHECKING:
     from kubeedge.config.cloudcore import CloudCore, CloudHub
     from kubeedge.config.edgecore import EdgeCore, Edged, EdgeHub
+    from kubeedge.config.kubelet import TailoredKubeletConfig
 
 FEATURE_GATES = frozenset({"AllAlpha", "AllBeta", "requireAuthorization", "moduleRestart", "disableNodeTaskV1alpha2"})
 # Endpoints that edged can drive: a CRI socket (also as a bare path), or our own runtime of local processes.
@@ -126,6 +127,7 @@ def _edged(edged: Edged) -> Iterator[Problem]:
         yield invalid(
             f"{path}.tailoredKubeletConfig.cgroupDriver", kubelet.cgroup_driver, "must be cgroupfs or systemd"
         )
+    yield from _image_thresholds(kubelet)
     endpoint = kubelet.container_runtime_endpoint
     if not endpoint or urlsplit(endpoint).scheme not in RUNTIME_SCHEMES:
         yield invalid(
@@ -133,6 +135,18 @@ def _edged(edged: Edged) -> Iterator[Problem]:
         )
     if edged.node_ip:
         yield from _ip(f"{path}.nodeIP", edged.node_ip)
+
+
+def _image_thresholds(kubelet: TailoredKubeletConfig) -> Iterator[Problem]:
+    path = "modules.edged.tailoredKubeletConfig"
+    high, low = kubelet.image_gc_high_threshold_percent, kubelet.image_gc_low_threshold_percent
+    for key, value in (("imageGCHighThresholdPercent", high), ("imageGCLowThresholdPercent", low)):
+        if not 0 <= value <= 100:
+            yield invalid(f"{path}.{key}", value, "must be between 0 and 100, inclusive")
+    if low > high:
+        yield invalid(
+            f"{path}.imageGCLowThresholdPercent", low, f"must not be above imageGCHighThresholdPercent, {high}"
+        )
 
 
 def _edge_hub(hub: EdgeHub) -> Iterator[Problem]:

@@ -141,6 +141,18 @@ def test_wrong_value_in_the_cloud_is_named(cloud: CloudCore, path: str, value: A
             'modules.edged.tailoredKubeletConfig.cgroupDriver: Invalid value: "x": must be cgroupfs or systemd',
         ),
         (
+            "modules.edged.tailored_kubelet_config.image_gc_high_threshold_percent",
+            101,
+            "modules.edged.tailoredKubeletConfig.imageGCHighThresholdPercent: Invalid value: 101: "
+            "must be between 0 and 100, inclusive",
+        ),
+        (
+            "modules.edged.tailored_kubelet_config.image_gc_low_threshold_percent",
+            86,
+            "modules.edged.tailoredKubeletConfig.imageGCLowThresholdPercent: Invalid value: 86: "
+            "must not be above imageGCHighThresholdPercent, 85",
+        ),
+        (
             "modules.edged.tailored_kubelet_config.container_runtime_endpoint",
             "tcp://x",
             'modules.edged.tailoredKubeletConfig.containerRuntimeEndpoint: Invalid value: "tcp://x": '

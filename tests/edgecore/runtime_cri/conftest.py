@@ -80,12 +80,13 @@ class Node:
             self.sandbox_id = await self.runtime.run_sandbox(self.sandbox)
         (Path(self.sandbox.log_directory) / name).mkdir(exist_ok=True)
         defaults: dict[str, Any] = {
+            "image": BUSYBOX,
             "image_spec": "busybox:1.36",
             "labels": self.sandbox.labels | {"io.kubernetes.container.name": name},
             "log_path": f"{name}/{attempt}.log",
             "command": list(command),
         }
-        config = ContainerConfig(name, attempt, BUSYBOX, **(defaults | fields))
+        config = ContainerConfig(name, attempt, **(defaults | fields))
         return await self.runtime.create_container(self.sandbox_id, config, self.sandbox)
 
     async def run(self, *command: str, **fields: Any) -> str:

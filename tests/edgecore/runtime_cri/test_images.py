@@ -8,10 +8,13 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kubeedge.edgecore.edged.image_collector import CollectionError, ImageCollector
+from kubeedge.edgecore.edged.image_retention import Retention, Space
 from kubeedge.edgecore.edged.runtime.interface import Image, ImageAuth, RuntimeCallError
 from tests.containerd import BUSYBOX, PAUSE, image_parts
 from tests.edgecore.runtime_cri.conftest import Node
@@ -143,3 +146,31 @@ async def test_impossible_name_is_told_apart_from_a_missing_image(node: Node) ->
         await node.runtime.image_status("Busybox:1")
     assert caught.value.reason == "InvalidImageName"
     assert await node.runtime.image_status("no-such-image:1") is None
+
+
+async def test_file_system_of_images_is_told(node: Node) -> None:
+    where = await node.runtime.image_fs_info()
+    assert where is not None
+    assert Path(where.mountpoint).is_dir()
+    assert node.containerd.folder in Path(where.mountpoint).parents
+    assert where.used_bytes >= 0
+
+
+async def test_unused_image_is_collected_from_a_full_disk_and_no_other(node: Node) -> None:
+    unused, used, wanted = (f"docker.io/library/collected-{name}:1" for name in ("unused", "used", "wanted"))
+    for name in (unused, used, wanted):
+        node.containerd.load_image(name, {"marker": name.encode()}, ["/x"], "")
+    image = await node.runtime.image_status(used)
+    assert image is not None
+    await node.create("sleep", "60", image=image.id, image_spec=used)
+    events: Any = None
+    others = {tag for one in await node.runtime.list_images() for tag in one.repo_tags} - {unused, used}
+    collector = ImageCollector(
+        node.runtime, events, lambda: others, Retention(minimum_age_s=0), space_of=lambda _: Space(10**12, 0)
+    )
+    with pytest.raises(CollectionError, match="only found"):
+        await collector.collect()
+    left = {tag for one in await node.runtime.list_images() for tag in one.repo_tags}
+    assert left == others | {used}
+    for name in (used, wanted):
+        await node.runtime.remove_image(name)
