@@ -19,10 +19,9 @@ from kubeedge.edgecore.certificate import keeper
 from kubeedge.edgecore.certificate.keeper import CertificateError, CertificateKeeper
 from kubeedge.edgecore.edged.backoff import MAXIMUM_S
 from kubeedge.edgecore.edged.edged import Edged, Settings
+from kubeedge.edgecore.edged.image_retention import Retention
 from kubeedge.edgecore.edged.network import ClusterDns
 from kubeedge.edgecore.edged.runtime.interface import Runtime
-from kubeedge.edgecore.edged.runtime.process.runtime import NAME as PROCESS
-from kubeedge.edgecore.edged.runtime.process.runtime import ProcessRuntime
 from kubeedge.edgecore.hub.hub import EdgeHub
 from kubeedge.edgecore.metamanager.metamanager import MetaManager
 from kubeedge.edgecore.metamanager.schema import SCHEMA
@@ -33,6 +32,8 @@ log = logging.getLogger(__name__)
 
 # Set to `false` it lets edgecore start beside a kubelet (spec 05 §8.1).
 CHECK_ENVIRONMENT = "CHECK_EDGECORE_ENVIRONMENT"
+# Scheme of the endpoint of a node without a container engine.
+PROCESS = "process"
 # Where the process runtime keeps its containers when the endpoint names no folder: beside the database.
 PROCESS_FOLDER = "containers"
 
@@ -159,14 +160,18 @@ def _hub(bus: Bus, config: configuration.EdgeCore, certificates: CertificateKeep
 
 
 def _runtime(config: configuration.EdgeCore) -> Runtime:
-    """Return the runtime that the endpoint names; anything but process:// is the socket of a container engine."""
+    """Return the runtime that the endpoint names; anything but process:// is the socket of a container engine.
+
+    The other one is not imported: a node does without its memory, most of it that of gRPC.
+    """
     edged = config.modules.edged
     kubelet = edged.tailored_kubelet_config
     endpoint = urlsplit(kubelet.container_runtime_endpoint)
     if endpoint.scheme == PROCESS:
+        from kubeedge.edgecore.edged.runtime.process.runtime import ProcessRuntime
+
         folder = Path(endpoint.path) if endpoint.path.strip("/") else _beside_database(config, PROCESS_FOLDER)
         return ProcessRuntime(folder, node_ip=edged.node_ip)
-    # Imported here: a node without a container engine does without the memory of gRPC.
     from kubeedge.edgecore.edged.runtime.cri.runtime import CriRuntime
 
     seccomp_folder = Path(edged.root_directory) / "seccomp"
@@ -221,6 +226,12 @@ def _edged_settings(config: configuration.EdgeCore, config_path: Path) -> Settin
         crash_backoff_max_s=kubelet.crash_loop_back_off.max_container_restart_period or MAXIMUM_S,
         log_max_size_bytes=_bytes(config_path, "containerLogMaxSize", kubelet.container_log_max_size),
         log_max_files=kubelet.container_log_max_files,
+        image_retention=Retention(
+            high_percent=kubelet.image_gc_high_threshold_percent,
+            low_percent=kubelet.image_gc_low_threshold_percent,
+            minimum_age_s=kubelet.image_minimum_gc_age,
+            maximum_age_s=kubelet.image_maximum_gc_age,
+        ),
     )
 
 

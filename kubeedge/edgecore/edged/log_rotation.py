@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
 import logging
 import os
 import shutil
@@ -83,6 +82,9 @@ class LogRotation:
 
 
 def _compress(path: Path) -> None:
+    # Imported here: few nodes ever have a log to rotate, all would carry it in memory.
+    import gzip
+
     part = path.with_name(f"{path.name}.tmp")
     with path.open("rb") as source, gzip.open(part, "wb", compresslevel=6) as target:
         shutil.copyfileobj(source, target)
