@@ -1,0 +1,139 @@
+"""What a running edgecore has in memory: no library that it does not need, and no more than is promised."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+
+from kubeedge.edgecore.edged.runtime.interface import RuntimeUnavailableError
+from kubeedge.edgecore.edged.runtime.process.client import Client
+
+TIMEOUT_S = 30
+# The promise for an idle node; what tests run beside it is not in it, for it is a process of its own.
+MAX_RSS_KB = 42 * 1024
+# gRPC costs a node with a container engine about 4 MB; with its pods it has to stay below this as well.
+MAX_RSS_WITH_GRPC_KB = 46 * 1024
+
+# Runs edgecore until a page of its server answers 200, and prints what is loaded then and how large the process is.
+PROGRAM = """
+import asyncio, sys
+from pathlib import Path
+import uvloop
+import kubeedge.edgecore.__main__
+from kubeedge.config import edgecore as configuration
+from kubeedge.edgecore.app import EdgeCore
+
+async def answers(port, page):
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.write(b"GET %s HTTP/1.1\\r\\n\\r\\n" % page.encode())
+    line = await reader.readline()
+    writer.close()
+    return b" 200 " in line
+
+async def run(path, port, page):
+    config, _ = configuration.load(path)
+    running = asyncio.ensure_future(EdgeCore(config, path).run())
+    while not await answers(port, page):
+        done, _ = await asyncio.wait({running}, timeout=0.05)
+        for task in done:
+            task.result()
+    size = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmRSS"))
+    modules = sorted(sys.modules)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    import json
+    print(json.dumps({"modules": modules, "rss_kb": int(size)}))
+
+uvloop.run(run(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))
+"""
+
+# Of the cloud's side, of other programs, of tests; and what of the standard library has no business at the edge.
+NEVER = (
+    *("cryptography", "kubernetes", "uvicorn", "starlette", "aiohttp", "pydantic", "rich", "click", "h11", "httptools"),
+    *("kubeedge.apiserver", "kubeedge.cloudcore", "kubeedge.demo", "kubeedge.serving", "kubeedge.kube.client"),
+    *("http.client", "http.server", "urllib.request", "email", "smtplib", "sqlite3", "xml", "unittest", "pytest"),
+    *("importlib.metadata", "pkg_resources", "setuptools", "Cython", "tempfile", "fractions"),
+)
+GRPC = ("grpclib", "google", "h2", "kubeedge.proto", "multidict")
+
+
+class Running(NamedTuple):
+    modules: list[str]
+    rss_kb: int
+
+    def has(self, *names: str) -> list[str]:
+        """Those of names that are loaded, or a module below them."""
+        return [name for name in names if any(f"{module}.".startswith(f"{name}.") for module in self.modules)]
+
+
+async def edgecore(folder: Path, endpoint: str, page: str) -> Running:
+    """Run an edgecore without a cloud until page is healthy."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    edged: dict[str, Any] = {
+        "hostnameOverride": "e1",
+        "rootDirectory": str(folder / "kubelet"),
+        "tailoredKubeletConfig": {
+            "containerRuntimeEndpoint": endpoint,
+            "podLogsDir": str(folder / "logs"),
+            "readOnlyPort": port,
+        },
+    }
+    modules = {"edgeHub": {"enable": False}, "edged": edged, "metaManager": {"enable": True}}
+    path = folder / "edgecore.yaml"
+    path.write_text(yaml.safe_dump({"database": {"dataSource": str(folder / "edge.db")}, "modules": modules}))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", PROGRAM, str(path), str(port), page),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "CHECK_EDGECORE_ENVIRONMENT": "false"},
+    )
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            out, err = await process.communicate()
+        assert process.returncode == 0, err.decode()
+        return Running(**json.loads(out))
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        with contextlib.suppress(RuntimeUnavailableError):
+            await Client(folder / "containers").destroy()
+
+
+@pytest.fixture(scope="module")
+def on_processes(tmp_path_factory: pytest.TempPathFactory) -> Running:
+    return asyncio.run(edgecore(tmp_path_factory.mktemp("node"), "process://", "/healthz/syncloop"))
+
+
+def test_node_loads_nothing_that_belongs_to_others(on_processes: Running) -> None:
+    assert on_processes.has(*NEVER) == []
+
+
+def test_node_without_a_container_engine_does_without_grpc(on_processes: Running) -> None:
+    assert on_processes.has(*GRPC) == []
+    assert on_processes.has("asyncio") == ["asyncio"]
+
+
+def test_idle_node_is_as_small_as_promised(on_processes: Running) -> None:
+    assert on_processes.rss_kb < MAX_RSS_KB
+
+
+async def test_node_with_a_container_engine_loads_grpc_and_nothing_more(tmp_path: Path) -> None:
+    running = await edgecore(tmp_path, f"unix://{tmp_path}/absent.sock", "/healthz")
+    assert "grpclib" in running.has(*GRPC)
+    assert [name for name in running.has(*NEVER) if name not in ("email", "http.client", "tempfile")] == []
+    assert running.rss_kb < MAX_RSS_WITH_GRPC_KB
