@@ -169,7 +169,8 @@ async def test_key_comes_again_after_the_time_that_reconcile_returned() -> None:
     controller = Controller("test", reconcile)
     controller.enqueue("a")
     await run_until(controller, lambda: len(seen) == 2)
-    assert seen[1] - seen[0] >= 0.05
+    # The loop's clock counts whole milliseconds.
+    assert seen[1] - seen[0] >= 0.049
 
 
 async def test_workers_share_keys_but_never_one_key() -> None:
