@@ -1,0 +1,102 @@
+"""The mapper's life with edgecore: registered, reporting, and registered again after a restart of either."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from kubeedge.mapper.devices import Devices
+from kubeedge.mapper.edge import Edge, EdgeAwayError, Identity, RefusedError, ThrottledError
+from kubeedge.mapper.outbox import Outbox, Report
+from kubeedge.proto import dmi_pb2 as dmi
+
+log = logging.getLogger("kubeedge.mapper")
+
+# How often it is looked whether another edgecore listens, which the mapper has to tell about itself.
+WATCH_S = 0.5
+# Pauses while edgecore is away double from the first to the last.
+FIRST_PAUSE_S = 0.2
+LAST_PAUSE_S = 2.0
+# Go's edge has one call a second for all its mappers (spec 04 §6.5).
+THROTTLED_PAUSE_S = 1.0
+
+
+class Link:
+    """Registers the mapper and delivers what is in the outbox, for ever.
+
+    A report that edgecore did not take stays in the outbox, where only newer values replace it. After each registration
+    everything is reported once more: an edgecore that was killed may have lost what it had taken.
+    """
+
+    def __init__(self, edge: Edge, mapper: dmi.MapperInfo, devices: Devices, outbox: Outbox) -> None:
+        self._edge = edge
+        self._mapper = mapper
+        self._devices = devices
+        self._outbox = outbox
+        self._trouble = ""
+        #: Set while the mapper is registered.
+        self.registered = asyncio.Event()
+
+    async def run(self) -> None:
+        """Keep the mapper registered and its reports delivered until cancelled."""
+        pause_s = FIRST_PAUSE_S
+        try:
+            while True:
+                identity = self._edge.identity()
+                try:
+                    await self._register()
+                    pause_s = FIRST_PAUSE_S
+                    await self._deliver(identity)
+                except ThrottledError:
+                    await asyncio.sleep(THROTTLED_PAUSE_S)
+                except (EdgeAwayError, RefusedError) as error:
+                    self._say_once(str(error))
+                    await asyncio.sleep(pause_s)
+                    pause_s = min(pause_s * 2, LAST_PAUSE_S)
+                self.registered.clear()
+        finally:
+            self._edge.close()
+
+    async def _register(self) -> None:
+        self._devices.expect_list()
+        answer = await self._edge.register(self._mapper)
+        self._devices.take_list(answer.modelList, answer.deviceList)
+        self._outbox.again()
+        self._trouble = ""
+        self.registered.set()
+        log.info("registered edgecore=%s devices=%d", self._edge.socket_path, len(self._devices))
+
+    async def _deliver(self, identity: Identity | None) -> None:
+        """Report until there is another edgecore. Raises EdgeAwayError."""
+        while self._edge.identity() == identity:
+            try:
+                async with asyncio.timeout(WATCH_S):
+                    report = await self._outbox.take()
+            except TimeoutError:
+                continue
+            try:
+                await self._tell(report)
+            except ThrottledError:
+                self._outbox.give_back(report)
+                await asyncio.sleep(THROTTLED_PAUSE_S)
+            except RefusedError as error:
+                log.warning("report refused device=%s reason=%s", report.key, error)
+            except BaseException:
+                self._outbox.give_back(report)
+                raise
+        log.info("edgecore was restarted edgecore=%s", self._edge.socket_path)
+        self._edge.close()
+
+    async def _tell(self, report: Report) -> None:
+        """Tell all that waits for one device. What was told is taken out of the report."""
+        if report.readings:
+            await self._edge.report_readings(report.key, report.readings.items())
+            report.readings = {}
+        if report.state:
+            await self._edge.report_state(report.key, report.state)
+            report.state = ""
+
+    def _say_once(self, trouble: str) -> None:
+        if trouble != self._trouble:
+            self._trouble = trouble
+            log.warning("edgecore does not answer edgecore=%s reason=%s", self._edge.socket_path, trouble)

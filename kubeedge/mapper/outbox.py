@@ -1,0 +1,96 @@
+"""What is to be told to the edge: of each property and of each device's state the latest, until it has been taken.
+
+Bounded by the number of properties: what comes while the edge is away, or allows no more calls (spec 04 §6.5: Go's edge
+takes one a second), replaces what waits. A device that waits keeps its place, so none is starved by a busier one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Container
+from dataclasses import dataclass, field
+
+from kubeedge.mapper.description import Key
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A value as it is reported. observed is the desired value that was written last, empty when none was."""
+
+    value: str
+    type: str
+    observed: str
+    timestamp_ms: int
+
+
+@dataclass(slots=True)
+class Report:
+    """What waits for one device."""
+
+    key: Key
+    readings: dict[str, Reading] = field(default_factory=dict)
+    state: str = ""
+
+
+class Outbox:
+    """The latest of everything, and which of it has not been taken yet."""
+
+    def __init__(self) -> None:
+        self._latest: dict[Key, Report] = {}
+        self._waiting: dict[Key, Report] = {}
+        self._some = asyncio.Event()
+
+    def put(self, key: Key, readings: dict[str, Reading]) -> None:
+        """Report these properties of a device."""
+        if readings:
+            self._latest.setdefault(key, Report(key)).readings.update(readings)
+            self._wait(key).readings.update(readings)
+
+    def put_state(self, key: Key, state: str) -> None:
+        """Report the state of a device."""
+        self._latest.setdefault(key, Report(key)).state = state
+        self._wait(key).state = state
+
+    def forget(self, key: Key) -> None:
+        """Leave out a device that is gone."""
+        self._latest.pop(key, None)
+        self._waiting.pop(key, None)
+
+    def retain(self, key: Key, names: Container[str]) -> None:
+        """Leave out the properties of a device that it does not have any more."""
+        for reports in (self._latest, self._waiting):
+            if (report := reports.get(key)) is not None:
+                report.readings = {name: one for name, one in report.readings.items() if name in names}
+
+    def again(self) -> None:
+        """Let everything wait again: the edge may have lost what it took before its restart."""
+        for key, report in self._latest.items():
+            waiting = self._wait(key)
+            waiting.readings = dict(report.readings)
+            waiting.state = report.state
+
+    def _wait(self, key: Key) -> Report:
+        self._some.set()
+        return self._waiting.setdefault(key, Report(key))
+
+    async def take(self) -> Report:
+        """Wait for the device that has waited longest and return what it has. To be given back if that is not told."""
+        while not self._waiting:
+            self._some.clear()
+            await self._some.wait()
+        return self._waiting.pop(next(iter(self._waiting)))
+
+    def give_back(self, report: Report) -> None:
+        """Let what could not be told wait again, in front, unless there is something newer or the device is gone."""
+        if report.key not in self._latest:
+            return
+        newer = self._waiting.pop(report.key, None)
+        if newer is not None:
+            report.readings.update(newer.readings)
+            report.state = newer.state or report.state
+        self._waiting = {report.key: report, **self._waiting}
+        self._some.set()
+
+    def __len__(self) -> int:
+        """Return how many devices wait."""
+        return len(self._waiting)
