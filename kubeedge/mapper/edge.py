@@ -12,12 +12,12 @@ from google.protobuf.message import Message
 from grpclib.client import Channel, UnaryUnaryMethod
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
-from kubeedge.proto.dmi_grpc import DeviceManagerServiceStub
 
 from kubeedge.mapper.description import Key
 from kubeedge.mapper.outbox import Reading
 from kubeedge.metrics import Counter
 from kubeedge.proto import dmi_pb2 as dmi
+from kubeedge.proto.dmi_grpc import DeviceManagerServiceStub
 
 # Upstream's mappers give a call 1 s; a gateway that is busy with its flash card may need more.
 CALL_TIMEOUT_S = 5.0

@@ -13,11 +13,11 @@ from google.protobuf.message import Message
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from grpclib.server import Server
-from kubeedge.proto.dmi_grpc import DeviceMapperServiceBase
 
 from kubeedge.mapper.description import Key, device_key
 from kubeedge.mapper.devices import Devices
 from kubeedge.proto import dmi_pb2 as dmi
+from kubeedge.proto.dmi_grpc import DeviceMapperServiceBase
 
 if TYPE_CHECKING:
     from grpclib.server import Stream
