@@ -1,4 +1,7 @@
-"""The bus that joins the modules of one process: named modules and groups, replies by parent id (spec 01 §1.4)."""
+"""The bus that joins the modules of one process: named modules and groups, replies by parent id (spec 01 §1.4).
+
+MQTT publications inside the node take a way of their own: topic and payload as they are, without an envelope.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,10 @@ from collections.abc import Callable
 from kubeedge.message import Message
 
 Receive = Callable[[Message], None]
+# Called once the receiver of a publication has taken responsibility for it: it is stored, or will never have to be.
+Done = Callable[[], None]
+# Topic, payload, done.
+ReceiveTopic = Callable[[str, bytes, Done | None], None]
 
 
 class UnknownModuleError(LookupError):
@@ -24,12 +31,30 @@ class Bus:
     def __init__(self) -> None:
         self._modules: dict[str, Receive] = {}
         self._groups: dict[str, list[Receive]] = {}
+        self._topics: dict[str, ReceiveTopic] = {}
         self._waiters: dict[str, asyncio.Future[Message]] = {}
 
     def register(self, name: str, group: str, receive: Receive) -> None:
         """Make a module known under name, as a member of group."""
         self._modules[name] = receive
         self._groups.setdefault(group, []).append(receive)
+
+    def register_topics(self, name: str, receive: ReceiveTopic) -> None:
+        """Make the module known under name a receiver of MQTT publications."""
+        self._topics[name] = receive
+
+    def publish(self, name: str, topic: str, payload: bytes, done: Done | None = None) -> bool:
+        """Give a publication to the module of that name; False, and done is never called, when it takes none.
+
+        The module calls done, at once or later, when a sender need not keep the publication any longer: EventBus
+        acknowledges it to the broker only then, so that what was acknowledged is stored, and a broker's window of
+        unacknowledged publications bounds what the module has to keep.
+        """
+        receive = self._topics.get(name)
+        if receive is None:
+            return False
+        receive(topic, payload, done)
+        return True
 
     def has(self, name: str) -> bool:
         """Tell whether a module of that name is part of this process."""

@@ -19,6 +19,7 @@ SHARED = {
     "kubeedge.metrics": 0,
     "kubeedge.message": 1,
     "kubeedge.resources": 1,
+    "kubeedge.topics": 1,
     "kubeedge.monitoring": 1,
     "kubeedge.bus": 2,
     "kubeedge.daemon": 2,
