@@ -13,7 +13,7 @@ from kubeedge.demo import configuration
 from tests.containerd import Containerd, busybox_files
 from tests.e2e.cri_proxy import RecordingProxy
 from tests.e2e.cri_requests import Requests
-from tests.e2e.expectations import on_containerd, on_process
+from tests.e2e.expectations import OUT_OF_MEMORY, on_containerd, on_process
 from tests.e2e.recorded_node import RecordedNode, Run
 from tests.sites import Site
 
@@ -55,7 +55,9 @@ async def on_a_real_engine(containerd: Containerd, folder: Path) -> Run:
         async with proxy.running():
             run = await node.play(proxy.endpoint)
     places = {node.folder / "kubelet": "ROOT", node.folder / "logs": "LOGS", folder / "host": "HOST"}
-    run.requests = Requests(proxy.calls, {str(p): name for p, name in places.items()}, configuration.LOOPBACK)
+    recorded, adapted = OUT_OF_MEMORY
+    words = {str(path): name for path, name in places.items()} | {adapted: recorded}
+    run.requests = Requests(proxy.calls, words, configuration.LOOPBACK)
     return run
 
 

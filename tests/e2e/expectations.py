@@ -24,6 +24,9 @@ _WITHOUT: dict[str, Callable[[Object], object]] = {
 REST = "-rest"
 # It has to run before its time is over: a slow machine takes longer to start it than the recorded 5 s.
 DEADLINE = ("p-deadline", 15)
+# containerd 1.6 begins to watch the memory of a container a moment after its start: what runs out before, it ends
+# without saying why.
+OUT_OF_MEMORY = ("tail /dev/zero", "sleep 1; tail /dev/zero")
 # `process` asks no registry: whether an image is needed shows with the container, and nothing is tried again.
 NO_REGISTRY = ("p-noimage", "p-neverpull")
 
@@ -86,7 +89,7 @@ def process_pods() -> list[str]:
 
 
 def _adapted(found: list[Object], folder: Path) -> list[Object]:
-    moved: list[Object] = json.loads(json.dumps(found).replace("/tmp/golden-host", str(folder)))
+    moved: list[Object] = json.loads(json.dumps(found).replace("/tmp/golden-host", str(folder)).replace(*OUT_OF_MEMORY))
     name, seconds = DEADLINE
     next(one for one in moved if one["metadata"]["name"] == name)["spec"]["activeDeadlineSeconds"] = seconds
     return moved

@@ -294,7 +294,7 @@ async def is_known_to_the_api(site: Site, token: str, ca: Path) -> bool:
 async def test_init_containers_run_one_after_the_other_and_before_all_others(site: Site, pods: list[str]) -> None:
     pods.append("init")
     volume = {"name": "shared", "emptyDir": {}}
-    mount = {"volumeMounts": [{"name": "shared", "mountPath": "/tmp/shared"}]}
+    mount: Object = {"volumeMounts": [{"name": "shared", "mountPath": "/tmp/shared"}]}
     body = pod(
         "init",
         shell(f"cat /tmp/shared/log; {SLEEPER}", **mount),

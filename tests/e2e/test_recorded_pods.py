@@ -85,7 +85,8 @@ def test_deleted_pod_gets_the_recorded_grace(run: Run, pod: str) -> None:
 
 
 def recorded_grace(pod: str) -> int:
-    return next(r.metadata["deletionGracePeriodSeconds"] for r in reports(pod, 2) if "deletionTimestamp" in r.metadata)
+    deleted = next(r.metadata for r in reports(pod, 2) if "deletionTimestamp" in r.metadata)
+    return int(deleted["deletionGracePeriodSeconds"])
 
 
 @both

@@ -18,7 +18,7 @@ from kubeedge.pki.pem import KeyPair
 from kubeedge.pki.tls import client_context
 from tests.sites import Object, Site
 
-WAIT_S = 10
+WAIT_S = 30
 HOST = "127.0.0.1"
 
 

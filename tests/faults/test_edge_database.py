@@ -17,6 +17,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 PAGE_BYTES = 4096
 # Long enough for the cloud to send an object that is not acknowledged a second time.
 SECOND_TRY_S = 6.0
+# In which another program gets SQLite's lock.
+LOCK_TIMEOUT_MS = 20_000
 
 
 @pytest.mark.parametrize(
@@ -69,6 +71,8 @@ async def test_a_database_that_another_program_locks_costs_no_acknowledged_objec
         log = await node.start()
         await until(lambda: site.is_ready(node.name), otherwise=lambda: log.text)
         other = apsw.Connection(str(node.database))
+        # edgecore may be writing just now.
+        other.set_busy_timeout(LOCK_TIMEOUT_MS)
         other.execute("BEGIN IMMEDIATE")
         made = await site.create(POD, pod("waits-for-lock", shell(SLEEPER), nodeName=node.name))
         await asyncio.sleep(1)
