@@ -45,10 +45,12 @@ def container(folder: str, sibling: int, terminal: int, channel: int) -> NoRetur
             # An IPC namespace belongs to the user namespace that it was made in.
             shared = wanted & {"user", "ipc"}
             try:
-                namespaces.join(sibling, shared)
-                wanted -= shared
-            except FileNotFoundError:
+                found = namespaces.opened(sibling, shared)
+            except OSError:
                 pass  # it ended in this moment, and its namespaces with it
+            else:
+                namespaces.enter(found)
+                wanted -= shared
         namespaces.unshare(wanted)
         _become_child(channel)
         if not os.read(channel, 1):

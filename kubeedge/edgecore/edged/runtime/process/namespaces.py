@@ -34,13 +34,22 @@ def unshare(names: Iterable[str]) -> None:
 
 def join(target: int, names: Iterable[str]) -> None:
     """Enter the namespaces of process target that have one of these names and are not this process's already."""
+    enter(opened(target, names))
+
+
+def opened(target: int, names: Iterable[str]) -> list[tuple[int, int]]:
+    """Return descriptor and clone flag of each namespace that join() would enter. Raises OSError when target ends."""
     wanted = set(names)
+    found = []
     for name, (flag, file) in NAMESPACES.items():
-        if name not in wanted:
-            continue
         path = f"/proc/{target}/ns/{file}"
-        if os.stat(path).st_ino == os.stat(f"/proc/self/ns/{file}").st_ino:
-            continue
-        fd = os.open(path, os.O_RDONLY)
+        if name in wanted and os.stat(path).st_ino != os.stat(f"/proc/self/ns/{file}").st_ino:
+            found.append((os.open(path, os.O_RDONLY), flag))
+    return found
+
+
+def enter(descriptors: list[tuple[int, int]]) -> None:
+    """Enter what opened() has found, and close it."""
+    for fd, flag in descriptors:
         kernel.setns(fd, flag)
         os.close(fd)
