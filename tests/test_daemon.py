@@ -117,3 +117,15 @@ async def test_second_signal_ends_it_at_once() -> None:
     code, log = await outcome(f"daemon.SHUTDOWN_TIMEOUT_S = 60\n{textwrap.dedent(body)}", signal.SIGTERM, signal.SIGINT)
     assert code == 1
     assert "WARNING kubeedge stopped at once signal=SIGINT" in log
+
+
+async def test_a_server_may_open_as_many_files_as_the_system_allows() -> None:
+    body = """
+        import resource
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+        print(daemon.raise_file_limit() == hard, resource.getrlimit(resource.RLIMIT_NOFILE)[0] == hard)
+    """
+    async with program(body) as process:
+        output, _ = await process.communicate()
+    assert output == b"True True\n"

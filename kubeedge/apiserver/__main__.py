@@ -44,6 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Serve until a signal; return 0, or 1 when it cannot start or go on."""
     options = _options(arguments)
     daemon.set_up_logging(options.log_level)
+    daemon.raise_file_limit()
     log.info("starting version=%s data_dir=%s", __version__, options.data_dir)
     log.info("this is a Kubernetes API for one machine; for more machines or users use a real cluster")
     server = ApiServer(options.data_dir, address=options.bind_address, port=options.port, kubeconfig=options.kubeconfig)

@@ -33,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     daemon.set_up_logging(options.log_level)
+    daemon.raise_file_limit()
     for warning in warnings:
         log.warning("configuration file=%s problem=%s", options.config, warning)
     log.info("starting version=%s kubeedge=%s config=%s", __version__, KUBEEDGE_VERSION, options.config)
