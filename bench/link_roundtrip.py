@@ -14,6 +14,7 @@ import json
 import multiprocessing
 import os
 import platform
+import ssl
 import sys
 import tempfile
 import time
@@ -30,6 +31,7 @@ from kubeedge.cloudcore.hub.hub import CloudHub
 from kubeedge.kube.api import ApiError
 from kubeedge.link.client import ClientConnection, connect
 from kubeedge.message import Message, encode, new_message, response_to
+from kubeedge.pki.tls import HUB_CIPHERS, server_context
 from tests.link.certificates import TestAuthority
 
 
@@ -49,6 +51,13 @@ def rss_kb(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
 
 
+def production_context(authority: TestAuthority) -> ssl.SSLContext:
+    """Make the TLS context as cloudcore does: ciphers and tickets decide what a connection costs."""
+    pair, ca = authority.issue("cloud", is_server=True).read_bytes(), authority.ca_file.read_bytes()
+    certificate, _, key = pair.partition(b"-----BEGIN PRIVATE KEY-----")
+    return server_context(certificate, b"-----BEGIN PRIVATE KEY-----" + key, ca, ciphers=HUB_CIPHERS)
+
+
 def serve(pipe: Pipe, authority: TestAuthority) -> None:
     async def main() -> None:
         bus = Bus()
@@ -62,7 +71,7 @@ def serve(pipe: Pipe, authority: TestAuthority) -> None:
         hub = CloudHub(
             bus,
             NoApi(),
-            authority.server_context(),
+            production_context(authority),
             lambda *_: None,
             host="127.0.0.1",
             port=0,
