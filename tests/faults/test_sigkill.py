@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 
 from kubeedge.demo.configuration import NODE_NAME
-from kubeedge.demo.containers import RunningContainer
+from kubeedge.demo.containers import ProcessContainers, RunningContainer
 from kubeedge.demo.program import Program
 from kubeedge.kube.kinds import CONFIG_MAP, OBJECT_SYNC, POD
 from tests.sites import Object, Site, container_status, is_running, pod, shell, until
@@ -99,8 +99,10 @@ class Daemons:
 
     async def kill(self, name: str) -> None:
         if name == "supervisor":
+            containers = self._site.containers
+            assert isinstance(containers, ProcessContainers)
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self._site.containers.supervisor_pid(), signal.SIGKILL)
+                os.kill(containers.supervisor_pid(), signal.SIGKILL)
         else:
             await self._program(name).kill()
 
