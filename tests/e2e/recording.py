@@ -67,6 +67,7 @@ def documents() -> list[Object]:
     return list(yaml.safe_load_all((GOLDEN / "pods.yaml").read_text(encoding="utf-8")))
 
 
+@cache
 def pod_names() -> list[str]:
     return [d["metadata"]["name"] for d in documents() if d["kind"] == "Pod"]
 
