@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 
 from kubeedge.demo.containers import containers
+from kubeedge.edgecore.edged.runtime.interface import RuntimeUnavailableError
 from kubeedge.kube.kinds import POD
 from tests.containerd import Containerd
 from tests.sites import Object, Site, is_running, pod, until
@@ -109,7 +110,9 @@ async def test_no_container_runs_twice_or_is_left_over(
     async def all_is_as_wanted() -> bool:
         pods = {one["metadata"]["name"]: one for one in await world.objects(POD, "default")}
         return (
-            set(pods) == kept == {path.name for path in board.iterdir() if path.is_dir()}
+            set(pods) == kept
+            # One that was killed before it had come to its trap leaves its folder, and may.
+            and kept <= {path.name for path in board.iterdir() if path.is_dir()}
             and all(map(is_running, pods.values()))
             and sorted(one.pod for one in await world.containers.running()) == sorted(kept)
         )
@@ -130,12 +133,15 @@ async def test_no_container_runs_twice_or_is_left_over(
     await kill_and_start(world, engine, victims[1], chance.uniform(0, 1))
     for name in kept:
         await world.gone(POD, name, SETTLE_TIMEOUT_S)
-    await until(lambda: not any(path.is_dir() for path in board.iterdir()), otherwise=otherwise)
 
     async def nothing_is_left() -> bool:
         runtime = world.containers._runtime  # type: ignore[attr-defined]
         folders = [path for name in ("kubelet/pods", "logs") for path in (world._edge / name).iterdir()]
-        return not (await runtime.list_sandboxes() or await runtime.list_containers() or folders)
+        try:
+            return not (await runtime.list_sandboxes() or await runtime.list_containers() or folders)
+        except RuntimeUnavailableError:
+            # containerd has only just been started again.
+            return False
 
     await until(nothing_is_left, SETTLE_TIMEOUT_S, otherwise)
     assert "Traceback" not in world.edgecore.log_path.read_text(encoding="utf-8")
