@@ -19,6 +19,11 @@ ROUND_S = 0.004
 TRIES = 3
 
 
+def can_compare() -> bool:
+    """Tell whether there is a compiled build to measure."""
+    return any(who == "compiled" for _, who in CASES)
+
+
 def nanoseconds(wanted: set[str]) -> dict[str, dict[str, float]]:
     """Measure the cases of these names: the best of ROUNDS, in which all take turns."""
     timers = {case: timeit.Timer(function) for case, function in CASES.items() if case[0] in wanted}
