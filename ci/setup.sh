@@ -56,7 +56,7 @@ fingerprint() {
 make_environment() {
     say "making the environment $venv, once"
     [ -x "$venv/bin/python" ] || "$python" -m venv "$venv" || fail "cannot make a virtual environment"
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable '.[cloud,demo,test]' ||
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable '.[cloud,demo,modbus,opcua,test]' ||
         fail "pip cannot install what the project needs"
 }
 

@@ -50,11 +50,8 @@ class Mapper:
             state=STATE,
         )
         self.link = Link(Edge(common.edgecore_sock), info, self.devices, self._outbox)
-        self.rest = (
-            Rest(self.devices, common.protocol, common.http_address, common.http_port)
-            if common.http_port >= 0
-            else None
-        )
+        port = common.http_port
+        self.rest = Rest(self.devices, common.protocol, common.http_address, port) if port >= 0 else None
 
     async def run(self) -> None:
         """Serve until cancelled. Raises daemon.CannotStartError when the mapper's own socket cannot be made."""
@@ -96,7 +93,7 @@ def main(driver: type[Driver], arguments: Sequence[str] | None = None, program: 
         return 1
     daemon.set_up_logging("DEBUG" if options.verbosity >= DEBUG_VERBOSITY else "INFO")
     # The libraries of protocols tell every byte at these levels.
-    for library in ("asyncua", "gmqtt", "pymodbus"):
+    for library in ("asyncua", "gmqtt", "hpack", "pymodbus"):
         logging.getLogger(library).setLevel(logging.ERROR)
     for warning in warnings:
         log.warning("configuration problem=%s", warning)

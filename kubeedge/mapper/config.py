@@ -25,8 +25,8 @@ class GrpcServer(msgspec.Struct):
 class Common(msgspec.Struct):
     """What the mapper is called and where it finds edgecore.
 
-    http_port 0 opens no REST API; http_address (ours, upstream listens on all) is the address that it is bound to.
-    address is upstream's and without effect.
+    http_port -1 opens no REST API, 0 one on a free port; http_address (ours, upstream listens on all) is what it is
+    bound to. address is upstream's and without effect.
     """
 
     name: str = ""

@@ -65,7 +65,7 @@ class _Queue:
         self._some = asyncio.Event()
 
     def put(self, how: MqttPush | HttpPush, value: Value) -> None:
-        self._waiting[value.device, value.property] = how, value
+        self._waiting[value.device, value.name] = how, value
         self._some.set()
 
     async def run(self) -> None:

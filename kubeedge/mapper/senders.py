@@ -20,10 +20,10 @@ _TLS_SCHEMES = frozenset({"ssl", "tls", "mqtts", "tcps"})
 
 
 class Value(NamedTuple):
-    """One value to send."""
+    """One value to send. name is the property's."""
 
     device: Key
-    property: str
+    name: str
     text: str
     timestamp_ms: int
 
@@ -53,7 +53,7 @@ class HttpSender:
 
     async def send(self, how: HttpPush, value: Value) -> None:
         """See Sender. An answer that is no success is an error."""
-        body = f"{quote(value.property)}={quote(value.text, safe='/:,@')}&time={value.local_time}"
+        body = f"{quote(value.name)}={quote(value.text, safe='/:,@')}&time={value.local_time}"
         request = urllib.request.Request(
             how.url, body.encode(), {"Content-Type": "application/x-www-form-urlencoded"}, method="POST"
         )

@@ -114,14 +114,18 @@ class Worker:
             return
         driver.caller = self._caller
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                await self._caller.call(driver.connect)
+            try:
+                async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                    await self._caller.call(driver.connect)
+            except Exception as error:
+                self._unreachable(error)
+                return
             for track in self._tracks.values():
                 # A device that was away may have forgotten what was desired of it.
                 track.settled = None
             self._driver = driver
             await self._serve(driver)
-        except Exception as error:
+        except OSError as error:
             self._unreachable(error)
         finally:
             self._driver = None
@@ -196,15 +200,13 @@ class Worker:
         self._become(self.health.end_round(good.keys(), bad.keys(), _readable(device) & others))
 
     async def _read(self, driver: Driver, properties: Sequence[Property]) -> list[Any]:
+        results: list[Any]
         try:
             async with asyncio.timeout(READ_TIMEOUT_S):
                 results = list(await driver.read_many(properties))
+            if len(results) != len(properties):
+                raise ValueError(f"the driver read {len(results)} values instead of {len(properties)}")
         except Exception as error:
-            if isinstance(error, TimeoutError) and not str(error):
-                error = TimeoutError(f"no answer within {READ_TIMEOUT_S:g} s")
-            results = [error] * len(properties)
-        if len(results) != len(properties):
-            error = ValueError(f"the driver read {len(results)} values instead of {len(properties)}")
             results = [error] * len(properties)
         for result in results:
             _reads.inc("failed" if isinstance(result, Exception) else "ok")
@@ -212,11 +214,11 @@ class Worker:
 
     def _is_desired(self, one: Property) -> bool:
         """Tell whether somebody desires a value of a property that has not been dealt with."""
-        return one.desired != "" and self._track(one).settled != (one.desired, one.desired_id)
+        return one.desired != "" and self._track(one.name).settled != (one.desired, one.desired_id)
 
     async def _write_desired(self, driver: Driver, one: Property) -> bool:
         """Return whether the device took the value. Raises OSError when the device is away."""
-        track = self._track(one)
+        track = self._track(one.name)
         wish = (one.desired, one.desired_id)
         try:
             await self._write(driver, one, one.desired)
@@ -258,7 +260,7 @@ class Worker:
         readings = {}
         for name, text in values.items():
             one = device.properties[name]
-            track = self._track(one)
+            track = self._track(one.name)
             if name not in written and now - track.reported_at < one.report_cycle_s * (1 - SLACK):
                 continue
             track.reported_at = now
@@ -272,15 +274,15 @@ class Worker:
         shown = plain(text)
         if shown != text:
             _altered.inc()
-            track = self._track(one)
+            track = self._track(one.name)
             if not track.is_told:
                 track.is_told = True
                 words = "value altered, the edge takes only letters, digits and _.,:/@#- device=%s property=%s"
                 log.warning(words, self.device.key, one.name)
         return shown
 
-    def _track(self, one: Property) -> _Track:
-        return self._tracks.setdefault(one.name, _Track())
+    def _track(self, name: str) -> _Track:
+        return self._tracks.setdefault(name, _Track())
 
     # What went wrong, said once.
 
@@ -289,7 +291,7 @@ class Worker:
         if good:
             self._trouble = ""
         for name in good:
-            track = self._tracks[name]
+            track = self._track(name)
             if track.problem:
                 track.problem = ""
                 log.info("property works again device=%s property=%s", self.device.key, name)
@@ -298,14 +300,14 @@ class Worker:
                 self._complain(name, error, "reading")
 
     def _complain(self, name: str, error: Exception, what: str) -> None:
-        track = self._tracks[name]
-        problem = f"{what} failed: {error or repr(error)}"
+        track = self._track(name)
+        problem = f"{what} failed: {_said(error)}"
         if problem != track.problem:
             track.problem = problem
             log.warning("property fails device=%s property=%s reason=%s", self.device.key, name, problem)
 
     def _unreachable(self, error: Exception) -> None:
-        reason = f"{error}" or repr(error)
+        reason = _said(error)
         if reason != self._trouble:
             self._trouble = reason
             log.warning("device cannot be reached device=%s reason=%s", self.device.key, reason)
@@ -334,7 +336,7 @@ class Worker:
             one = self._property(name)
             (result,) = await self._read(driver, [one])
         if isinstance(result, Exception):
-            raise DeviceError(f"{name}: {result or repr(result)}")
+            raise DeviceError(f"{name}: {_said(result)}")
         return to_text(result)
 
     async def write_now(self, name: str, text: str) -> None:
@@ -346,7 +348,7 @@ class Worker:
             except DeviceError:
                 raise
             except Exception as error:
-                raise DeviceError(f"{name}: {error or repr(error)}") from None
+                raise DeviceError(f"{name}: {_said(error)}") from None
             (result,) = await self._read(driver, [one])
             if not isinstance(result, Exception):
                 self._report(self.device, {name: to_text(result)}, {name}, int(self._clock() * 1000))
@@ -371,3 +373,9 @@ def _readable(device: Device) -> set[str]:
 
 def _cycles(device: Device) -> dict[str, float]:
     return {name: device.properties[name].collect_cycle_s for name in _readable(device)}
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, TimeoutError) and not error.args:
+        return "no answer in time"
+    return str(error) or repr(error)
