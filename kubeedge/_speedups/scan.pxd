@@ -25,6 +25,8 @@ cdef class Scanner:
     @cython.locals(wanted="const unsigned char *", i=Py_ssize_t)
     cdef bint is_key(self, bytes name) noexcept
     cdef void fold_key(self) except *
+    @cython.locals(token=bytes)
+    cdef str key(self)
     cdef bytes value(self)
     @cython.locals(stop=Py_ssize_t)
     cdef void skip(self) except *

@@ -128,6 +128,11 @@ class Scanner:
         self._key = self._key_text
         self._key_size = len(self._key_text)
 
+    def key(self) -> str:
+        """Return the key of this member as text, unless it has been folded."""
+        token = self._key[: self._key_size]
+        return unquote(b'"' + token + b'"') if b"\\" in token else token.decode("utf-8", "replace")
+
     def value(self) -> bytes:
         """Return the value that was passed last."""
         return self._bytes[self.start : self.stop]
