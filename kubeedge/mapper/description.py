@@ -69,7 +69,6 @@ class Property:
     desired: str = ""
     desired_id: str = ""
     push: MqttPush | HttpPush | None = None
-    unsupported_push: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +144,9 @@ def describe(device: dmi.Device, model: dmi.DeviceModel | None) -> tuple[Device,
 
 
 def _property(one: dmi.DeviceProperty, model: dmi.ModelProperty | None, problems: list[str]) -> Property:
-    push, unsupported = _push(one.pushMethod)
+    push, foreign = _push(one.pushMethod)
+    if foreign:
+        problems.append(f"property {one.name} cannot be pushed by {foreign}")
     return Property(
         one.name,
         type=model.type.lower() if model is not None else "",
@@ -161,7 +162,6 @@ def _property(one: dmi.DeviceProperty, model: dmi.ModelProperty | None, problems
         desired=one.desired.value,
         desired_id=one.desired.metadata.get("timestamp", ""),
         push=push,
-        unsupported_push=unsupported,
     )
 
 

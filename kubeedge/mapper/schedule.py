@@ -35,5 +35,5 @@ class Schedule:
             cycle = self._cycles[name]
             at = self._next[name] + cycle
             # A device that was slow or away: the rhythm starts anew instead of hurrying after what was missed.
-            self._next[name] = at if at > now else now + cycle
+            self._next[name] = at if at > now + SLACK * cycle else now + cycle
         return due

@@ -44,10 +44,12 @@ class DeviceError(Exception):
 
 @dataclass(slots=True)
 class _Track:
-    """What is remembered of one property. settled is the wish that was dealt with last, observed the value written."""
+    """What is remembered of one property: the wish that the device has taken, the value of the last one that it took,
+    and the property as it was when its wish was refused."""
 
     settled: tuple[str, str] | None = None
     observed: str = ""
+    refused: Property | None = None
     reported_at: float = float("-inf")
     problem: str = ""
     is_told: bool = False
@@ -214,17 +216,17 @@ class Worker:
 
     def _is_desired(self, one: Property) -> bool:
         """Tell whether somebody desires a value of a property that has not been dealt with."""
-        return one.desired != "" and self._track(one.name).settled != (one.desired, one.desired_id)
+        track = self._track(one.name)
+        return one.desired != "" and track.settled != _wish(one) and track.refused != one
 
     async def _write_desired(self, driver: Driver, one: Property) -> bool:
         """Return whether the device took the value. Raises OSError when the device is away."""
         track = self._track(one.name)
-        wish = (one.desired, one.desired_id)
         try:
             await self._write(driver, one, one.desired)
         except DeviceError as error:
-            # Nothing that waiting repairs.
-            track.settled = wish
+            # Nothing that waiting repairs; another wish or another model may.
+            track.refused = one
             log.warning("desired value refused device=%s property=%s reason=%s", self.device.key, one.name, error)
             return False
         except OSError:
@@ -232,7 +234,7 @@ class Worker:
         except Exception as error:
             self._complain(one.name, error, "writing")
             return False
-        track.settled = wish
+        track.settled = _wish(one)
         track.observed = one.desired
         return True
 
@@ -365,6 +367,10 @@ class Worker:
             if self._driver is None:
                 raise DeviceError(f"the device {self.device.key} is not connected")
             yield self._driver
+
+
+def _wish(one: Property) -> tuple[str, str]:
+    return one.desired, one.desired_id
 
 
 def _readable(device: Device) -> set[str]:
