@@ -31,6 +31,7 @@ cdef class Twin:
     cpdef str entry(self, int bits, bint with_versions)
     @cython.locals(expected=Side, actual=Side, nothing=str)
     cpdef tuple columns(self)
+    cpdef void mark(self) except *
 
 @cython.final
 cdef class Device:
@@ -41,7 +42,6 @@ cdef class Device:
     cdef public str last_online
     cdef readonly dict twins
     cdef public dict attributes
-    cdef public object report
     cdef list _ordered
 
     cpdef void add(self, Twin twin) except *

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from operator import attrgetter
-from typing import Final
+from typing import Any, Final
 
 try:
     import cython
@@ -105,6 +105,11 @@ class Twin:
                 text += f',"actual_version":{_version(self.actual)}'
         return f"{{{text[1:]}}}"
 
+    def mark(self) -> None:
+        """Note that the cloud may have heard of nothing of it, which the database knows already."""
+        self.is_marked = True
+        self.unsent = WHOLE
+
     def columns(self) -> tuple[str | int | None, ...]:
         """Return what the columns of device_twin hold for a twin (spec 04 §3.3).
 
@@ -130,7 +135,7 @@ class Twin:
 class Device:
     """A device of this node and its twins by name. id is `<namespace>/<name>`."""
 
-    __slots__ = ("_ordered", "attributes", "description", "id", "last_online", "name", "report", "state", "twins")
+    __slots__ = ("_ordered", "attributes", "description", "id", "last_online", "name", "state", "twins")
 
     def __init__(self, id: str, name: str, description: str = "", state: str = "", last_online: str = "") -> None:
         self.id = id
@@ -139,9 +144,7 @@ class Device:
         self.state = state
         self.last_online = last_online
         self.twins: dict[str, Twin] = {}
-        self.attributes: dict[str, object] | None = None
-        # What reports to the cloud remember of this device.
-        self.report: object | None = None
+        self.attributes: dict[str, Any] | None = None
         self._ordered: list[Twin] | None = None
 
     def add(self, twin: Twin) -> None:
