@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -100,13 +100,13 @@ class Bus:
     async def read(self, device_id: int, table: Table, address: int, count: int) -> Sequence[Any]:
         """Return count cells. Raises ModbusError when the device refuses, OSError when it is away."""
         client = self._client
-        read = {
+        method = {
             Table.COIL: client.read_coils,
             Table.DISCRETE_INPUT: client.read_discrete_inputs,
             Table.INPUT: client.read_input_registers,
             Table.HOLDING: client.read_holding_registers,
         }[table]
-        answer = await self._answer(read(address, count=count, device_id=device_id))
+        answer = await self._ask(lambda: method(address, count=count, device_id=device_id))
         cells: Sequence[Any] = answer.bits if table.has_bits else answer.registers
         if len(cells) < count:
             raise ModbusError(f"the device gave {len(cells)} cells instead of {count}")
@@ -115,21 +115,21 @@ class Bus:
     async def write(self, device_id: int, table: Table, address: int, cells: Sequence[Any]) -> None:
         """Write cells: one with the call for one, which every device knows. Raises as read does."""
         client = self._client
-        call: Awaitable[ModbusPDU]
+        values = list(cells)
         if table is Table.COIL:
-            if len(cells) == 1:
-                call = client.write_coil(address, cells[0], device_id=device_id)
+            if len(values) == 1:
+                await self._ask(lambda: client.write_coil(address, values[0], device_id=device_id))
             else:
-                call = client.write_coils(address, list(cells), device_id=device_id)
-        elif len(cells) == 1:
-            call = client.write_register(address, cells[0], device_id=device_id)
+                await self._ask(lambda: client.write_coils(address, values, device_id=device_id))
+        elif len(values) == 1:
+            await self._ask(lambda: client.write_register(address, values[0], device_id=device_id))
         else:
-            call = client.write_registers(address, list(cells), device_id=device_id)
-        await self._answer(call)
+            await self._ask(lambda: client.write_registers(address, values, device_id=device_id))
 
-    async def _answer(self, call: Awaitable[ModbusPDU]) -> ModbusPDU:
+    async def _ask(self, request: Callable[[], Awaitable[ModbusPDU]]) -> ModbusPDU:
         try:
-            answer = await call
+            # The call itself fails when there is no connection, not only what it returns.
+            answer = await request()
         except ConnectionException as error:
             raise ConnectionError(f"no connection to {_shown(self._endpoint)}") from error
         except ModbusException as error:
