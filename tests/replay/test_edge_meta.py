@@ -65,12 +65,12 @@ class Edge:
         self.database = database
         self.up: list[Message] = []
         self.edged: list[Message] = []
-        self.twin: list[Message] = []
+        self.dmi: list[Message] = []
         self.hub = EdgeHub(self.bus, "e1", "127.0.0.1:1", _no_tls)
         # What the hub would send is looked at instead.
         self.bus.register("websocket", "uplink", self.up.append)
         self.bus.register("edged", "edged", self.edged.append)
-        self.bus.register("twin", "twin", self.twin.append)
+        self.bus.register("dmi", "dmi", self.dmi.append)
         self.metamanager = MetaManager(self.bus, database, lambda: True, remote_query_timeout_s=WAIT_S)
         self.ids: dict[str, str] = {}
         self.requests: dict[str, asyncio.Task[Message]] = {}

@@ -110,7 +110,7 @@ class DeviceTwin:
             work = None
         if work is None:
             # A topic without a namespace is among them: which one to take nobody can say (spec 04 Q5).
-            self._complain("unknown topic", topic, "is neither of a device with its namespace nor of a node")
+            self._complain("unknown topic", topic, "no such action, or a device without its namespace")
             if done is not None:
                 done()
             return

@@ -25,7 +25,9 @@ log = logging.getLogger(__name__)
 NAME = "metamanager"
 GROUP = "meta"
 EDGED = "edged"
-TWIN = "twin"
+# Who takes objects of devices, and the group that upstream gives them.
+DMI = "dmi"
+TWIN_GROUP = "twin"
 
 # Messages whose rows may share one commit; more wait for the next, so that the first acks are not held up.
 MAX_BATCH = 256
@@ -211,12 +213,12 @@ class MetaManager:
         if source == NAME:
             # MetaServer's edit of a device waits for its answer in this process.
             self._bus.resolve(response_to(message))
-            self._send(TWIN, _rerouted(message))
+            self._send(DMI, _rerouted(message))
             return
         if source == "devicecontroller" or type_ in DEVICE_TYPES:
-            for_twin = _rerouted(message)
-            self._ack(message if operation == "update" else for_twin)
-            self._send(TWIN, for_twin)
+            for_mappers = _rerouted(message)
+            self._ack(message if operation == "update" else for_mappers)
+            self._send(DMI, for_mappers)
             return
         self._ack(message)
         stays_here = source == "policycontroller" or (operation == "update" and type_ == keys.NODE)
@@ -358,14 +360,14 @@ def _storing_value(message: Message) -> Work[None]:
 
 
 def _rerouted(message: Message) -> Message:
-    """Return message on its way to DeviceTwin; the same message, also by id (spec 05 Q6b)."""
+    """Return message on its way to the mappers; the same message, also by id (spec 05 Q6b)."""
     return Message(
         message.id,
         message.parent_id,
         message.timestamp_ms,
         message.resource_version,
         GROUP,
-        TWIN,
+        TWIN_GROUP,
         message.operation,
         message.resource,
         message.content,

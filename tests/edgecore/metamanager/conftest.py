@@ -21,7 +21,7 @@ WAIT_S = 5
 
 
 class Edge:
-    """What stands around MetaManager: `sent` went to the cloud, `pods` to edged, `twin` to DeviceTwin."""
+    """What stands around MetaManager: `sent` went to the cloud, `pods` to edged, `dmi` to the mappers."""
 
     def __init__(self, path: Path) -> None:
         self.bus = Bus()
@@ -30,11 +30,11 @@ class Edge:
         self.now = 1_000_000.0
         self.sent: list[Message] = []
         self.pods: list[Message] = []
-        self.twin: list[Message] = []
+        self.dmi: list[Message] = []
         self.answer: Callable[[Message], bytes | None] = lambda _: None
         self.bus.register("websocket", "hub", self._to_cloud)
         self.bus.register("edged", "edged", self.pods.append)
-        self.bus.register("twin", "twin", self.twin.append)
+        self.bus.register("dmi", "dmi", self.dmi.append)
         self.metamanager = MetaManager(
             self.bus, self.database, lambda: self.is_connected, remote_query_timeout_s=0.2, now=lambda: self.now
         )

@@ -77,7 +77,7 @@ async def test_source_that_upstream_does_not_know_is_acknowledged_too(edge: Edge
         ("update", "edgecontroller", ("edgecontroller", "resource")),
     ],
 )
-async def test_device_goes_to_devicetwin_whatever_its_source(
+async def test_device_goes_to_mappers_whatever_its_source_q8(
     edge: Edge, operation: str, source: str, ack_route: tuple[str, str]
 ) -> None:
     device = {"kind": "Device", "apiVersion": "devices.kubeedge.io/v1beta1", "metadata": {"name": "d", "uid": "d1"}}
@@ -85,7 +85,7 @@ async def test_device_goes_to_devicetwin_whatever_its_source(
     (ack,) = edge.sent
     assert (ack.source, ack.group) == ack_route
     assert ack.parent_id == message.id
-    (handed,) = edge.twin
+    (handed,) = edge.dmi
     assert (handed.id, handed.source, handed.group, handed.content) == (message.id, "meta", "twin", message.content)
     assert edge.pods == []
 
