@@ -17,6 +17,8 @@ from kubeedge.config.kubelet import CONTAINERD, TailoredKubeletConfig
 from kubeedge.daemon import CannotStartError
 from kubeedge.edgecore.certificate import keeper
 from kubeedge.edgecore.certificate.keeper import CertificateError, CertificateKeeper
+from kubeedge.edgecore.devicetwin import schema as twin_schema
+from kubeedge.edgecore.devicetwin.devicetwin import DeviceTwin
 from kubeedge.edgecore.edged.backoff import MAXIMUM_S
 from kubeedge.edgecore.edged.edged import Edged, Settings
 from kubeedge.edgecore.edged.image_retention import Retention
@@ -46,7 +48,8 @@ class EdgeCore:
         self._config_path = config_path
         modules = config.modules
         self._bus = Bus()
-        self._database = Database(Path(config.database.data_source), schema=SCHEMA)
+        schema = SCHEMA + twin_schema.SCHEMA
+        self._database = Database(Path(config.database.data_source), schema=schema)
         self._keeper = CertificateKeeper(_certificate_settings(config), lambda: join_token(config))
         self._hub = _hub(self._bus, config, self._keeper)
         self._metamanager = MetaManager(
@@ -55,6 +58,9 @@ class EdgeCore:
             self._hub.connected.is_set,
             remote_query_timeout_s=modules.meta_manager.remote_query_timeout,
         )
+        self._device_twin: DeviceTwin | None = None
+        if modules.device_twin.enable:
+            self._device_twin = DeviceTwin(self._bus, self._database, modules.edged.hostname_override)
         self._runtime: Runtime | None = None
         self._edged: Edged | None = None
         if modules.edged.enable:
@@ -73,6 +79,8 @@ class EdgeCore:
             self._note_version()
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._metamanager.run())
+                if self._device_twin is not None:
+                    group.create_task(self._device_twin.run())
                 if self._runtime is not None and self._edged is not None:
                     group.create_task(self._runtime.run())
                     group.create_task(_preparing(self._edged))
