@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kubeedge.mapper.calling import Caller
@@ -51,7 +51,7 @@ class _Track:
     observed: str = ""
     refused: Property | None = None
     reported_at: float = float("-inf")
-    problem: str = ""
+    problems: dict[str, str] = field(default_factory=dict)
     is_told: bool = False
 
 
@@ -234,6 +234,7 @@ class Worker:
         except Exception as error:
             self._complain(one.name, error, "writing")
             return False
+        track.problems.pop("writing", "")
         track.settled = _wish(one)
         track.observed = one.desired
         return True
@@ -294,8 +295,7 @@ class Worker:
             self._trouble = ""
         for name in good:
             track = self._track(name)
-            if track.problem:
-                track.problem = ""
+            if track.problems.pop("reading", ""):
                 log.info("property works again device=%s property=%s", self.device.key, name)
         for name, error in bad.items():
             if not isinstance(error, OSError) or good:
@@ -303,10 +303,10 @@ class Worker:
 
     def _complain(self, name: str, error: Exception, what: str) -> None:
         track = self._track(name)
-        problem = f"{what} failed: {_said(error)}"
-        if problem != track.problem:
-            track.problem = problem
-            log.warning("property fails device=%s property=%s reason=%s", self.device.key, name, problem)
+        reason = _said(error)
+        if track.problems.get(what) != reason:
+            track.problems[what] = reason
+            log.warning("%s a property fails device=%s property=%s reason=%s", what, self.device.key, name, reason)
 
     def _unreachable(self, error: Exception) -> None:
         reason = _said(error)

@@ -83,7 +83,7 @@ class OpcUaMachine:
             ("Name", "east", ua.VariantType.String),
             ("Valve", False, ua.VariantType.Boolean),
         ):
-            node = await boiler.add_variable(ua.NodeId(name, namespace), name, value, kind)
+            node = await boiler.add_variable(ua.NodeId(name, namespace), f"{namespace}:{name}", value, kind)
             if name != "Temperature":
                 await node.set_writable()
             self.nodes[name] = node
