@@ -77,6 +77,21 @@ def link() -> list[Line]:
     ]
 
 
+def push() -> list[Line]:
+    """Reliable pushes until they are recorded."""
+    result = output("-m", "bench.push")
+    each, one = (
+        f"{result['nodes']} nodes have the object, each acknowledgement written",
+        "one node, one change at a time",
+    )
+    return [
+        Line("push: until recorded", result["cpu_us_per_push"], "us CPU", each, 150),
+        Line(f"push: one object to {result['nodes']} nodes", result["fan_out_ms"], "ms", "until the last has it"),
+        Line("push: p50", result["p50_ms"], "ms", f"{one}, from the call to the API until the node acknowledges", 1.5),
+        Line("push: p99", result["p99_ms"], "ms", one),
+    ]
+
+
 def store() -> list[Line]:
     """Durable commits."""
     lines = []
@@ -150,6 +165,7 @@ def micro() -> list[Line]:
 BENCHMARKS: dict[str, Callable[[], list[Line]]] = {
     "micro": micro,
     "link": link,
+    "push": push,
     "store": store,
     "api": api,
     "edge": edge,

@@ -45,7 +45,10 @@ CONDITIONS = ("MemoryPressure", "DiskPressure", "PIDPressure", "Ready")
 
 @dataclass(slots=True)
 class Counts:
-    """What the nodes of one process have seen so far. Ages are in seconds since the last `reset`."""
+    """What the nodes of one process have seen so far. Ages are in seconds since the last `reset`,
+
+    times in seconds of the clock that all processes of the machine share.
+    """
 
     connected: int = 0
     ready: int = 0
@@ -57,7 +60,7 @@ class Counts:
     first_error: str = ""
     connected_after_s: list[float] = field(default_factory=list)
     ready_after_s: list[float] = field(default_factory=list)
-    pushed_after_s: list[float] = field(default_factory=list)
+    pushed_at_s: list[float] = field(default_factory=list)
 
 
 class _Node(Lane):
@@ -119,7 +122,7 @@ class _Node(Lane):
                 self._leased(message.content)
         elif message.operation in OPERATIONS_WITH_ACK:
             counts.pushes += 1
-            counts.pushed_after_s.append(self.fleet.age_s())
+            counts.pushed_at_s.append(time.monotonic())
             self.connection.send(encode(response_to(message)))
 
     def _leased(self, content: bytes) -> None:
@@ -143,10 +146,12 @@ class _Node(Lane):
 class Fleet:
     """Some nodes and their timers."""
 
-    def __init__(self, url: str, names: dict[str, ssl.SSLContext]) -> None:
+    def __init__(self, url: str, names: dict[str, ssl.SSLContext], *, is_quiet: bool) -> None:
+        """names are those of the nodes; with is_quiet they only say once that they are there, and keepalives."""
         self.counts = Counts()
         self._url = url
         self._contexts = names
+        self._is_quiet = is_quiet
         self._nodes: dict[str, _Node] = {}
         self._timers: list[tuple[float, int, str, Callable[[_Node], None], float]] = []
         self._began_s = time.monotonic()
@@ -221,11 +226,10 @@ class Fleet:
             node.say("insert", f"default/node/{node.name}", orjson.dumps(_document(node.name)))
             node.lease_id = node.say("insert", f"kube-node-lease/lease/{node.name}", _lease(node.name))
             now_s = time.monotonic()
-            for action, period_s in (
-                (_Node.renew, LEASE_S),
-                (_Node.keep_alive, KEEPALIVE_S),
-                (_Node.report, STATUS_S),
-            ):
+            beats = [(_Node.keep_alive, KEEPALIVE_S)]
+            if not self._is_quiet:
+                beats += [(_Node.renew, LEASE_S), (_Node.report, STATUS_S)]
+            for action, period_s in beats:
                 at_s = now_s + period_s * random.random()
                 heapq.heappush(self._timers, (at_s, id(action), node.name, action, period_s))
         else:
@@ -289,10 +293,10 @@ def raise_file_limit(files: int) -> None:
 class FleetProcess:
     """A fleet in a process of its own."""
 
-    def __init__(self, url: str, authority: Authority, names: list[str]) -> None:
+    def __init__(self, url: str, authority: Authority, names: list[str], *, is_quiet: bool = False) -> None:
         self._pipe, theirs = multiprocessing.Pipe()
         self._process = multiprocessing.get_context("spawn").Process(
-            target=_play, args=(theirs, url, authority.certificate, authority.key, names), daemon=True
+            target=_play, args=(theirs, url, authority.certificate, authority.key, names, is_quiet), daemon=True
         )
 
     async def start(self) -> None:
@@ -323,7 +327,7 @@ class FleetProcess:
         self._process.join(20)
 
 
-def _play(pipe: Pipe, url: str, ca: bytes, key: bytes, names: list[str]) -> None:
+def _play(pipe: Pipe, url: str, ca: bytes, key: bytes, names: list[str], is_quiet: bool) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     authority = Authority.from_der(ca, key)
     contexts = {}
@@ -332,7 +336,7 @@ def _play(pipe: Pipe, url: str, ca: bytes, key: bytes, names: list[str]) -> None
         contexts[name] = client_context(authority.certificate_pem, pair.certificate_pem, pair.key_pem)
 
     async def main() -> None:
-        fleet = Fleet(url, contexts)
+        fleet = Fleet(url, contexts, is_quiet=is_quiet)
         running = asyncio.ensure_future(fleet.run())
         pipe.send("playing")
         loop = asyncio.get_running_loop()

@@ -59,12 +59,14 @@ def rss_kb(pid: int) -> int:
 class Fleets:
     """All nodes, shared between a few processes."""
 
-    def __init__(self, site: Site, authority: Any, nodes: int) -> None:
+    def __init__(self, site: Site, authority: Any, nodes: int, *, is_quiet: bool = False) -> None:
+        """is_quiet leaves out leases and statuses once all have come."""
         names = [f"fleet-{number:05d}" for number in range(nodes)]
         url = f"wss://{configuration.LOOPBACK}:{site.ports.hub}"
         self.names = names
         self._processes = [
-            FleetProcess(url, authority, names[part::FLEET_PROCESSES]) for part in range(FLEET_PROCESSES)
+            FleetProcess(url, authority, names[part::FLEET_PROCESSES], is_quiet=is_quiet)
+            for part in range(FLEET_PROCESSES)
         ]
 
     async def start(self) -> None:
@@ -77,7 +79,7 @@ class Fleets:
         for one in await asyncio.gather(*(process.counts() for process in self._processes)):
             for name in ("connected", "ready", "replies", "errors", "pushes", "connects", "failures"):
                 setattr(total, name, getattr(total, name) + getattr(one, name))
-            for name in ("connected_after_s", "ready_after_s", "pushed_after_s"):
+            for name in ("connected_after_s", "ready_after_s", "pushed_at_s"):
                 getattr(total, name).extend(getattr(one, name))
             total.first_error = total.first_error or one.first_error
         return total
@@ -152,33 +154,34 @@ async def create(site: Site, kind: Kind, objects: list[dict[str, Any]]) -> None:
     await asyncio.gather(*(work() for _ in range(WRITERS)))
 
 
-def pod(node: str) -> dict[str, Any]:
-    """Return a pod of a node that reads the ConfigMap of all."""
+def pod(node: str, config_map: str) -> dict[str, Any]:
+    """Return a pod of a node that reads a ConfigMap."""
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": f"reader-{node}", "namespace": "default"},
+        "metadata": {"name": f"{config_map}-{node}", "namespace": "default"},
         "spec": {
             "nodeName": node,
             "containers": [{"name": "main", "image": "busybox"}],
-            "volumes": [{"name": "settings", "configMap": {"name": "settings"}}],
+            "volumes": [{"name": "settings", "configMap": {"name": config_map}}],
         },
     }
+
+
+async def start_cloudcore(site: Site, nodes: int) -> None:
+    """Start cloudcore for that many nodes and wait until they can connect."""
+    document = configuration.cloudcore(site.folder / "cloud", site.ports, site.kubeconfig)
+    document["modules"]["cloudHub"]["nodeLimit"] = nodes + 100
+    (site.folder / "cloud" / "cloudcore.yaml").write_text(yaml.safe_dump(document))
+    await site.cloudcore.start()
+    await site._answered(site.cloudcore, site.ports.certificates)
 
 
 async def measure(site: Site, nodes: int, idle_s: float) -> dict[str, Any]:
     """Run all parts one after the other."""
     report: dict[str, Any] = {}
     await site.start_api()
-    document = configuration.cloudcore(site.folder / "cloud", site.ports, site.kubeconfig)
-    document["modules"]["cloudHub"]["nodeLimit"] = nodes + 100
-    (site.folder / "cloud" / "cloudcore.yaml").write_text(yaml.safe_dump(document))
-
-    async def start_cloudcore() -> None:
-        await site.cloudcore.start()
-        await site._answered(site.cloudcore, site.ports.certificates)
-
-    await start_cloudcore()
+    await start_cloudcore(site, nodes)
     await asyncio.sleep(2)
     empty_kb = rss_kb(site.cloudcore.pid)
     fleets = Fleets(site, await site.authority(), nodes)
@@ -206,7 +209,7 @@ async def measure(site: Site, nodes: int, idle_s: float) -> dict[str, Any]:
         }
         print(json.dumps(report["idle"]), flush=True)
 
-        report["restart"] = await restart(site, fleets, nodes, start_cloudcore)
+        report["restart"] = await restart(site, fleets, nodes)
         print(json.dumps(report["restart"]), flush=True)
         report["push"] = await push(site, fleets, nodes)
         print(json.dumps(report["push"]), flush=True)
@@ -215,14 +218,12 @@ async def measure(site: Site, nodes: int, idle_s: float) -> dict[str, Any]:
     return report
 
 
-async def restart(
-    site: Site, fleets: Fleets, nodes: int, start_cloudcore: Callable[[], Awaitable[None]]
-) -> dict[str, Any]:
+async def restart(site: Site, fleets: Fleets, nodes: int) -> dict[str, Any]:
     """Kill cloudcore, start it again, and wait until every node has renewed its lease."""
     await site.cloudcore.kill()
     await fleets.until(lambda now: now.connected == 0, STORM_TIMEOUT_S)
     await fleets.reset()
-    await start_cloudcore()
+    await start_cloudcore(site, nodes)
     meter = Meter(site, fleets)
     counts = await fleets.until(lambda now: now.ready >= nodes, STORM_TIMEOUT_S)
     return {
@@ -238,12 +239,13 @@ async def push(site: Site, fleets: Fleets, nodes: int) -> dict[str, Any]:
     settings = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings", "namespace": "default"}}
     await create(site, CONFIG_MAP, [{**settings, "data": {"greeting": "hello"}}])
     await fleets.reset()
-    await create(site, POD, [pod(name) for name in fleets.names])
+    await create(site, POD, [pod(name, "settings") for name in fleets.names])
     await fleets.until(lambda now: now.pushes >= nodes, PUSH_TIMEOUT_S)
     # What each node asks for with its pod; until then the cloud does not know that the ConfigMap is for that node.
     await asyncio.sleep(10)
     await fleets.reset()
     meter = Meter(site, fleets)
+    changed_s = time.monotonic()
     await site.api.patch(CONFIG_MAP, "default", "settings", b'{"data":{"greeting":"bye"}}', MERGE_PATCH)
     counts = await fleets.until(lambda now: now.pushes >= nodes, PUSH_TIMEOUT_S)
     arrived = meter.read()
@@ -251,19 +253,19 @@ async def push(site: Site, fleets: Fleets, nodes: int) -> dict[str, Any]:
     used = meter.read()
     return {
         **summary(counts),
-        "arrived": quantiles(counts.pushed_after_s),
+        "arrived": quantiles([at_s - changed_s for at_s in counts.pushed_at_s]),
         "until_all_arrived": arrived,
         "until_all_recorded": used,
         "cloudcore_cpu_us_per_delivery": round(used["cloudcore_cpu_s"] / nodes * 1e6),
     }
 
 
-async def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure in a folder that is removed again."""
+async def in_folder(measure: Callable[[Site], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+    """Measure a site in a folder that is removed again."""
     folder = Path(tempfile.mkdtemp(prefix="kubeedge-scale-"))
     site = Site(folder)
     try:
-        return await measure(site, options.nodes, options.idle)
+        return await measure(site)
     except BaseException:
         for program in (site.cloudcore, site.api_program):
             print(program.last_words(40), file=sys.stderr)
@@ -282,7 +284,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     raise_file_limit(options.nodes * FILES_A_NODE + OTHER_FILES)
-    result = asyncio.run(run(options))
+    result = asyncio.run(in_folder(lambda site: measure(site, options.nodes, options.idle)))
     report = {
         "bench": "scale",
         "version": __version__,
