@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from kubeedge.bus import Bus
@@ -24,11 +25,15 @@ from kubeedge.edgecore.edged.edged import Edged, Settings
 from kubeedge.edgecore.edged.image_retention import Retention
 from kubeedge.edgecore.edged.network import ClusterDns
 from kubeedge.edgecore.edged.runtime.interface import Runtime
+from kubeedge.edgecore.eventbus import subscriptions
 from kubeedge.edgecore.hub.hub import EdgeHub
 from kubeedge.edgecore.metamanager.metamanager import MetaManager
 from kubeedge.edgecore.metamanager.schema import SCHEMA
 from kubeedge.kube import quantity
 from kubeedge.store.database import Database, StoreError
+
+if TYPE_CHECKING:
+    from kubeedge.edgecore.eventbus.eventbus import EventBus
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +43,8 @@ CHECK_ENVIRONMENT = "CHECK_EDGECORE_ENVIRONMENT"
 PROCESS = "process"
 # Where the process runtime keeps its containers when the endpoint names no folder: beside the database.
 PROCESS_FOLDER = "containers"
+# Values of `modules.eventBus.mqttMode`.
+INTERNAL_BROKER, BOTH_BROKERS, EXTERNAL_BROKER = range(3)
 
 
 class EdgeCore:
@@ -48,7 +55,7 @@ class EdgeCore:
         self._config_path = config_path
         modules = config.modules
         self._bus = Bus()
-        schema = SCHEMA + twin_schema.SCHEMA
+        schema = SCHEMA + twin_schema.SCHEMA + subscriptions.SCHEMA
         self._database = Database(Path(config.database.data_source), schema=schema)
         self._keeper = CertificateKeeper(_certificate_settings(config), lambda: join_token(config))
         self._hub = _hub(self._bus, config, self._keeper)
@@ -67,6 +74,9 @@ class EdgeCore:
             self._runtime = _runtime(config)
             settings = _edged_settings(config, config_path)
             self._edged = Edged(self._bus, self._runtime, settings, service_address=_service_address)
+        self._event_bus: EventBus | None = None
+        if modules.event_bus.enable:
+            self._event_bus = _event_bus(self._bus, self._database, config, config_path)
 
     async def run(self) -> None:
         """Run the node until cancelled. Raises CannotStartError, inside an exception group."""
@@ -84,6 +94,8 @@ class EdgeCore:
                 if self._runtime is not None and self._edged is not None:
                     group.create_task(self._runtime.run())
                     group.create_task(_preparing(self._edged))
+                if self._event_bus is not None:
+                    group.create_task(self._event_bus.run())
                 if self._config.modules.edge_hub.enable:
                     group.create_task(self._join_cloud())
         finally:
@@ -191,6 +203,53 @@ def _runtime(config: configuration.EdgeCore) -> Runtime:
         seccomp_folder=seccomp_folder,
         cgroup_root=kubelet.cgroup_root,
     )
+
+
+def _event_bus(bus: Bus, database: Database, config: configuration.EdgeCore, config_path: Path) -> EventBus:
+    """Return EventBus with the brokers of its mode. Raises ConfigError for an address that is none.
+
+    Nothing of MQTT is imported when the module is off, and nothing of a broker when it is not to be one.
+    """
+    from kubeedge.edgecore.eventbus import address, external
+    from kubeedge.edgecore.eventbus.broker import Broker
+    from kubeedge.edgecore.eventbus.eventbus import EventBus
+
+    settings = config.modules.event_bus
+    node = config.modules.edged.hostname_override
+    brokers: list[Broker] = []
+    try:
+        if settings.mqtt_mode in (INTERNAL_BROKER, BOTH_BROKERS):
+            from kubeedge.edgecore.eventbus.internal import InternalBroker
+
+            key = "mqttServerInternal"
+            place = address.parse(settings.mqtt_server_internal)
+            brokers.append(
+                InternalBroker(
+                    place,
+                    quality=settings.mqtt_qos,
+                    is_retained=settings.mqtt_retain,
+                    queue_size=settings.mqtt_session_queue_size,
+                )
+            )
+        if settings.mqtt_mode in (BOTH_BROKERS, EXTERNAL_BROKER):
+            key = "mqttServerExternal"
+            place = address.parse(settings.mqtt_server_external)
+            tls = settings.event_bus_tls
+            files = address.Tls(
+                Path(tls.tls_mqtt_ca_file), Path(tls.tls_mqtt_cert_file), Path(tls.tls_mqtt_private_key_file)
+            )
+            brokers.append(
+                external.ExternalBroker(
+                    place,
+                    settings.mqtt_sub_client_id or external.client_id(node),
+                    username=settings.mqtt_username,
+                    password=settings.mqtt_password,
+                    tls=files if tls.enable else None,
+                )
+            )
+    except address.AddressError as error:
+        raise ConfigError(config_path, [Problem(f"modules.eventBus.{key}", str(error))]) from None
+    return EventBus(bus, database, brokers, node)
 
 
 def _beside_database(config: configuration.EdgeCore, name: str) -> Path:
