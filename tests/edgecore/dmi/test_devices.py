@@ -257,7 +257,7 @@ async def test_change_while_the_mapper_registers_but_does_not_listen_yet_is_not_
         device(config={"nested": {"a": 1}}),
         device(config={"nothing": None}),
         device(collectCycle="soon"),
-        device(collectCycle=2**70),
+        device(collectCycle=2.5),
         device(reportToCloud=3),
         device(pushMethod={"mqtt": {"qos": 2**40}}),
         device(desired={"not": "text"}),  # type: ignore[arg-type]
