@@ -94,7 +94,7 @@ def main(driver: type[Driver], arguments: Sequence[str] | None = None, program: 
     daemon.set_up_logging("DEBUG" if options.verbosity >= DEBUG_VERBOSITY else "INFO")
     # The libraries of protocols tell every byte at these levels.
     for library in ("asyncua", "gmqtt", "hpack", "pymodbus"):
-        logging.getLogger(library).setLevel(logging.ERROR)
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     for warning in warnings:
         log.warning("configuration problem=%s", warning)
     common = mapper_config.common

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import ssl
 import urllib.request
@@ -99,16 +100,15 @@ class MqttSender:
         # Only a mapper that pushes pays for it.
         import gmqtt
         from gmqtt.mqtt.constants import MQTTv311
-        from gmqtt.storage import HeapPersistentStorage
+        from gmqtt.storage import PersistentStorage
 
-        logging.getLogger("gmqtt").setLevel(logging.ERROR)
-        self._storage = HeapPersistentStorage(None)
+        logging.getLogger("gmqtt").setLevel(logging.CRITICAL)
+        self._storage = PersistentStorage()
         client = gmqtt.Client(f"mapper-{uuid.uuid4().hex[:12]}", persistent_storage=self._storage)
-        # Connecting again is ours: then nothing is sent twice from two places.
-        client.set_config({"reconnect_retries": 0})
+        # Connecting again is the queue's, so that a value is sent from one place. 0 would still mean once, -1 for ever.
+        client.set_config({"reconnect_retries": -2})
         self._lost = lost = asyncio.Event()
         client.on_disconnect = lambda *_: lost.set()
-        self._client = client
         try:
             await client.connect(
                 self._host,
@@ -117,8 +117,13 @@ class MqttSender:
                 keepalive=KEEP_ALIVE_S,
                 version=MQTTv311,
             )
-        except gmqtt.mqtt.handler.MQTTError as error:
-            raise ConnectionError(f"the broker refuses: {error}") from None
+        except BaseException as error:
+            with contextlib.suppress(Exception):
+                await client.disconnect()
+            if isinstance(error, gmqtt.mqtt.handler.MQTTError):
+                raise ConnectionError(f"the broker refuses: {error}") from None
+            raise
+        self._client = client
 
     async def _confirmed(self) -> None:
         confirmed = asyncio.ensure_future(self._storage.wait_empty())
