@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from kubeedge.bus import Bus
+from kubeedge.cloudcore.devicecontroller import device
+from kubeedge.cloudcore.devicecontroller.controller import DeviceController
 from kubeedge.cloudcore.edgecontroller.controller import EdgeController
 from kubeedge.cloudcore.edgecontroller.node import by_node
 from kubeedge.cloudcore.httpserver.material import MaterialError, Sources
@@ -19,13 +21,24 @@ from kubeedge.cloudcore.synccontroller.controller import SyncController
 from kubeedge.config import cloudcore as configuration
 from kubeedge.config.host import local_address
 from kubeedge.daemon import CannotStartError
-from kubeedge.kube.api import ApiError, ApiUnavailableError
+from kubeedge.kube.api import ApiError, ApiUnavailableError, Kind
 from kubeedge.kube.caches import Caches
 from kubeedge.kube.client import HttpApi
 from kubeedge.kube.crds import ensure_installed
 from kubeedge.kube.informer import Informer
-from kubeedge.kube.kinds import CLUSTER_OBJECT_SYNC, CONFIG_MAP, NODE, OBJECT_SYNC, POD, SECRET
+from kubeedge.kube.kinds import (
+    CLUSTER_OBJECT_SYNC,
+    CONFIG_MAP,
+    DEVICE,
+    DEVICE_MODEL,
+    DEVICE_STATUS,
+    NODE,
+    OBJECT_SYNC,
+    POD,
+    SECRET,
+)
 from kubeedge.kube.kubeconfig import Access
+from kubeedge.kube.object import Object
 from kubeedge.pki.authority import Authority
 from kubeedge.pki.pem import PkiError
 
@@ -91,6 +104,9 @@ class CloudCore:
         nodes = caches.open(NODE)
         pods = caches.open(POD, field_selector="spec.nodeName!=", indexes={"node": by_node})
         config_maps, secrets = caches.open(CONFIG_MAP), caches.open(SECRET)
+        informers = [object_syncs, cluster_syncs, nodes, pods, config_maps, secrets]
+        authorization = modules.cloud_hub.authorization
+        impersonate = authorization.enable and not authorization.debug
 
         hub = CloudHub(
             bus,
@@ -105,13 +121,21 @@ class CloudCore:
             local_ip=self._local_ip,
             cluster_ca=self._access.ca_pem,
         )
+        belongs = _belongs
+        if modules.device_controller.enable:
+            device_indexes = {"node": device.by_node, "use": device.by_use, "model": device.by_model}
+            devices = caches.open(DEVICE, indexes=device_indexes)
+            models, statuses = caches.open(DEVICE_MODEL), caches.open(DEVICE_STATUS)
+            informers += [devices, models, statuses]
+            device_controller = DeviceController(bus, api, devices, models, statuses, impersonate=impersonate)
+            belongs = device_controller.belongs
+            group.create_task(device_controller.run())
         if modules.sync_controller.enable:
             sync_controller = SyncController(
-                bus, api, caches, nodes, object_syncs, cluster_syncs, is_connected=hub.is_connected
+                bus, api, caches, nodes, object_syncs, cluster_syncs, is_connected=hub.is_connected, belongs=belongs
             )
             group.create_task(sync_controller.run())
         if modules.edge_controller.enable:
-            authorization = modules.cloud_hub.authorization
             edge_controller = EdgeController(
                 bus,
                 api,
@@ -121,12 +145,12 @@ class CloudCore:
                 secrets,
                 local_ip=self._local_ip,
                 heartbeat_s=modules.edge_controller.node_update_frequency,
-                impersonate=authorization.enable and not authorization.debug,
+                impersonate=impersonate,
             )
             group.create_task(edge_controller.run())
 
         # What a node has acked must be known before anything is sent to it (spec 01 §3.1).
-        for informer in (object_syncs, cluster_syncs, nodes, pods, config_maps, secrets):
+        for informer in informers:
             await _synced(informer)
         try:
             self.hub_port = hub.bind()
@@ -159,6 +183,11 @@ class CloudCore:
                 log.warning("waiting for the Kubernetes API reason=%s", reason)
                 told = reason
             await asyncio.sleep(RETRY_S)
+
+
+def _belongs(kind: Kind, object: Object, node: str) -> bool:
+    """Tell that an object is for whom it once was, where no module knows better."""
+    return True
 
 
 def _check_modules(modules: configuration.Modules) -> None:

@@ -30,3 +30,6 @@ CUSTOM_RESOURCE_DEFINITION = Kind(
 )
 OBJECT_SYNC = Kind("reliablesyncs.kubeedge.io", "v1alpha1", "objectsyncs", "ObjectSync", True)
 CLUSTER_OBJECT_SYNC = Kind("reliablesyncs.kubeedge.io", "v1alpha1", "clusterobjectsyncs", "ClusterObjectSync", False)
+DEVICE = Kind("devices.kubeedge.io", "v1beta1", "devices", "Device", True)
+DEVICE_MODEL = Kind("devices.kubeedge.io", "v1beta1", "devicemodels", "DeviceModel", True)
+DEVICE_STATUS = Kind("devices.kubeedge.io", "v1beta1", "devicestatuses", "DeviceStatus", True)

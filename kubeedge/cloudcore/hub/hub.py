@@ -38,7 +38,7 @@ _TICK_S = 0.5
 
 # Whom the news of nodes coming and going is for; they are optional parts of the process (spec 01 §3.8). In this order:
 # the deletions that a node missed go before the objects that have taken the names (spec 03 §9.20).
-_FOLLOWERS = ("synccontroller", "edgecontroller")
+_FOLLOWERS = ("synccontroller", "edgecontroller", "devicecontroller")
 # The bus group for each answer of routing.upstream that is for a controller.
 _GROUPS = {
     routing.TASK_MANAGER: "taskmanager",

@@ -13,18 +13,20 @@ from kubeedge.bus import Bus
 from kubeedge.cloudcore.synccontroller.mapping import KindMapping
 from kubeedge.cloudcore.synccontroller.removal import Removal
 from kubeedge.cloudcore.synccontroller.sync import Sync, split_name
-from kubeedge.kube.api import KubeApi
+from kubeedge.kube.api import Kind, KubeApi
 from kubeedge.kube.caches import Caches
 from kubeedge.kube.informer import EventType, Informer
-from kubeedge.kube.kinds import NODE, POD
+from kubeedge.kube.kinds import DEVICE, DEVICE_MODEL, NODE, POD
 from kubeedge.kube.object import Object, is_newer
 from kubeedge.message import Message, new_message
 
 log = logging.getLogger(__name__)
 
 MODULE = "synccontroller"
-# Upstream sends its corrections in the name of EdgeController, the source that Go edges accept them from.
+# Upstream sends its corrections in the name of EdgeController, the source that Go edges accept them from; those about
+# devices reach mappers only from the other one (spec 04 quirk Q8).
 SOURCE = "edgecontroller"
+DEVICE_SOURCE = "devicecontroller"
 GROUP = "resource"
 HUB = "cloudhub"
 
@@ -48,7 +50,7 @@ class SyncController:
     (spec 03 §3.5).
 
     object_syncs and cluster_syncs must have the indexes `node` and `object`; is_connected tells whether a node has its
-    session in this process.
+    session in this process, belongs whether an object that exists is still for a node.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class SyncController:
         cluster_syncs: Informer,
         *,
         is_connected: Callable[[str], bool],
+        belongs: Callable[[Kind, Object, str], bool] = lambda kind, object, node: True,
         full_pass_s: float = FULL_PASS_S,
     ) -> None:
         self._bus = bus
@@ -68,6 +71,7 @@ class SyncController:
         self._nodes = nodes
         self._syncs = (object_syncs, cluster_syncs)
         self._is_connected = is_connected
+        self._belongs = belongs
         self._full_pass_s = full_pass_s
         self._mapping = KindMapping(caches)
         self._removal = Removal(api)
@@ -174,14 +178,18 @@ class SyncController:
             return None
         # Upstream keeps syncs of VolumeAttachments in a namespace, which they have not (spec 01 quirk 23).
         object = cache.get(sync.namespace if cache.kind.namespaced else "", sync.name)
-        if object is not None and object.uid == sync.object_uid:
+        is_same = object is not None and object.uid == sync.object_uid
+        if object is not None and is_same and self._belongs(cache.kind, object, sync.node):
             if is_newer(object.resource_version, sync.version):
-                return _message(sync, "update", object.raw, object.resource_version)
+                return _message(sync, cache.kind, "update", object.raw, object.resource_version)
         elif cache.kind == NODE:
             # A `delete` of the node would end the session of its successor (spec 03 §3.7).
             self._removal.add(self._syncs[1].kind, sync_object)
         else:
-            return _message(sync, "delete", _tombstone(sync))
+            # A device that moved to another node is still there, and its mapper is found by what it says.
+            return _message(
+                sync, cache.kind, "delete", object.raw if object is not None and is_same else _tombstone(sync)
+            )
         return None
 
     def _send(self, correction: Message) -> None:
@@ -189,9 +197,10 @@ class SyncController:
         self._bus.send(HUB, correction)
 
 
-def _message(sync: Sync, operation: str, content: bytes, resource_version: str = "") -> Message:
+def _message(sync: Sync, kind: Kind, operation: str, content: bytes, resource_version: str = "") -> Message:
     resource = resources.for_node(sync.node, resources.build(sync.namespace, sync.kind.lower(), sync.name))
-    return new_message(SOURCE, GROUP, operation, resource, content, resource_version=resource_version)
+    source = DEVICE_SOURCE if kind in (DEVICE, DEVICE_MODEL) else SOURCE
+    return new_message(source, GROUP, operation, resource, content, resource_version=resource_version)
 
 
 def _tombstone(sync: Sync) -> bytes:
