@@ -152,8 +152,12 @@ class ServiceBus(Section):
 
 
 class DeviceTwin(Section):
+    """The last two are ours: calls of all mappers together, each second and at once; 0 for what the module gives."""
+
     enable: bool = True
     dmi_sock_path: str = "/etc/kubeedge/"
+    dmi_requests_per_second: Int32 = 0
+    dmi_request_burst: Int32 = 0
 
 
 class DbTest(Section):

@@ -106,6 +106,13 @@ def edgecore(config: EdgeCore) -> Iterator[Problem]:
         yield from _edge_hub(modules.edge_hub)
     if modules.event_bus.enable and not 0 <= modules.event_bus.mqtt_mode <= 2:
         yield invalid("modules.eventBus.mqttMode", modules.event_bus.mqtt_mode, "must be 0, 1 or 2")
+    twin = modules.device_twin
+    for key, value in (
+        ("dmiRequestsPerSecond", twin.dmi_requests_per_second),
+        ("dmiRequestBurst", twin.dmi_request_burst),
+    ):
+        if value < 0:
+            yield invalid(f"modules.deviceTwin.{key}", value, "must not be negative")
     timeout = modules.meta_manager.remote_query_timeout
     if modules.meta_manager.enable and timeout <= 0:
         yield invalid("modules.metaManager.remoteQueryTimeout", timeout, "must be greater than 0 (seconds)")

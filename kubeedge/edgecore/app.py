@@ -20,6 +20,8 @@ from kubeedge.edgecore.certificate import keeper
 from kubeedge.edgecore.certificate.keeper import CertificateError, CertificateKeeper
 from kubeedge.edgecore.devicetwin import schema as twin_schema
 from kubeedge.edgecore.devicetwin.devicetwin import DeviceTwin
+from kubeedge.edgecore.dmi import dmi
+from kubeedge.edgecore.dmi.listener import socket_path
 from kubeedge.edgecore.edged.backoff import MAXIMUM_S
 from kubeedge.edgecore.edged.edged import Edged, Settings
 from kubeedge.edgecore.edged.image_retention import Retention
@@ -66,8 +68,10 @@ class EdgeCore:
             remote_query_timeout_s=modules.meta_manager.remote_query_timeout,
         )
         self._device_twin: DeviceTwin | None = None
+        self._dmi: dmi.Dmi | None = None
         if modules.device_twin.enable:
             self._device_twin = DeviceTwin(self._bus, self._database, modules.edged.hostname_override)
+            self._dmi = _dmi(self._bus, self._database, modules.device_twin)
         self._runtime: Runtime | None = None
         self._edged: Edged | None = None
         if modules.edged.enable:
@@ -91,6 +95,8 @@ class EdgeCore:
                 group.create_task(self._metamanager.run())
                 if self._device_twin is not None:
                     group.create_task(self._device_twin.run())
+                if self._dmi is not None:
+                    group.create_task(self._dmi.run())
                 if self._runtime is not None and self._edged is not None:
                     group.create_task(self._runtime.run())
                     group.create_task(_preparing(self._edged))
@@ -250,6 +256,16 @@ def _event_bus(bus: Bus, database: Database, config: configuration.EdgeCore, con
     except address.AddressError as error:
         raise ConfigError(config_path, [Problem(f"modules.eventBus.{key}", str(error))]) from None
     return EventBus(bus, database, brokers, node)
+
+
+def _dmi(bus: Bus, database: Database, settings: configuration.DeviceTwin) -> dmi.Dmi:
+    return dmi.Dmi(
+        bus,
+        database,
+        socket_path(settings.dmi_sock_path),
+        requests_per_second=settings.dmi_requests_per_second or dmi.REQUESTS_PER_S,
+        burst=settings.dmi_request_burst or dmi.REQUEST_BURST,
+    )
 
 
 def _beside_database(config: configuration.EdgeCore, name: str) -> Path:

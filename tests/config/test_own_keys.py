@@ -18,6 +18,8 @@ OWN = [
     (CloudCore, "kubeAPIConfig.installCRDs", True),
     (CloudCore, "modules.cloudHub.https.requireNodeCertificate", True),
     (EdgeCore, "modules.edgeHub.bootstrapFile", "/tmp/token"),
+    (EdgeCore, "modules.deviceTwin.dmiRequestsPerSecond", 50),
+    (EdgeCore, "modules.deviceTwin.dmiRequestBurst", 100),
 ]
 
 

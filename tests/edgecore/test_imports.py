@@ -92,7 +92,8 @@ async def edgecore(folder: Path, endpoint: str, page: str) -> Running:
             "readOnlyPort": port,
         },
     }
-    modules = {"edgeHub": {"enable": False}, "edged": edged, "metaManager": {"enable": True}}
+    device_twin = {"dmiSockPath": str(folder)}
+    modules = {"edgeHub": {"enable": False}, "edged": edged, "metaManager": {"enable": True}, "deviceTwin": device_twin}
     path = folder / "edgecore.yaml"
     path.write_text(yaml.safe_dump({"database": {"dataSource": str(folder / "edge.db")}, "modules": modules}))
     process = await asyncio.create_subprocess_exec(
