@@ -16,6 +16,7 @@ from grpclib.exceptions import GRPCError
 from kubeedge.mapper.description import Key
 from kubeedge.mapper.outbox import Reading
 from kubeedge.metrics import Counter
+from kubeedge.proto import EXACT_NUMBERS
 from kubeedge.proto import dmi_pb2 as dmi
 from kubeedge.proto.dmi_grpc import DeviceManagerServiceStub
 
@@ -77,7 +78,8 @@ class Edge:
         Raises EdgeAwayError, ThrottledError, RefusedError, as do the other calls.
         """
         request = dmi.MapperRegisterRequest(withData=True, mapper=mapper)
-        return await self._call("MapperRegister", self._service.MapperRegister, request)
+        # Ours then sends whole numbers as such; Go's sends every number in 32 bits and does not look at it (Q32).
+        return await self._call("MapperRegister", self._service.MapperRegister, request, dict([EXACT_NUMBERS]))
 
     async def report_readings(self, key: Key, readings: Iterable[tuple[str, Reading]]) -> None:
         """Report properties of a device. Both sides of each are always there: Go's edge dies of one that is not."""
@@ -92,11 +94,17 @@ class Edge:
         request = dmi.ReportDeviceStatesRequest(deviceName=key.name, deviceNamespace=key.namespace, state=state)
         await self._call("ReportDeviceStates", self._service.ReportDeviceStates, request)
 
-    async def _call(self, name: str, method: UnaryUnaryMethod[Request, Answer], request: Request) -> Answer:
+    async def _call(
+        self,
+        name: str,
+        method: UnaryUnaryMethod[Request, Answer],
+        request: Request,
+        metadata: dict[str, str | bytes] | None = None,
+    ) -> Answer:
         # The library breaks a call off by cancelling the task that makes it. In a task of its own that cannot be taken
         # for, nor hide, a cancellation of the caller.
         async with asyncio.TaskGroup() as group:
-            attempt = group.create_task(_outcome(method(request, timeout=self._timeout_s)))
+            attempt = group.create_task(_outcome(method(request, timeout=self._timeout_s, metadata=metadata)))
         outcome = attempt.result()
         if not isinstance(outcome, Exception):
             _calls.inc(name, "ok")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from kubeedge.mapper.description import Key
 from kubeedge.mapper.devices import Devices
 from kubeedge.mapper.edge import Edge, EdgeAwayError, Identity, RefusedError, ThrottledError
 from kubeedge.mapper.outbox import Outbox, Report
@@ -34,6 +35,8 @@ class Link:
         self._devices = devices
         self._outbox = outbox
         self._trouble = ""
+        # What the edge said last about a device whose report it does not take.
+        self._refusals: dict[Key, str] = {}
         #: Set while the mapper is registered.
         self.registered = asyncio.Event()
 
@@ -62,6 +65,7 @@ class Link:
         answer = await self._edge.register(self._mapper)
         self._devices.take_list(answer.modelList, answer.deviceList)
         self._outbox.again()
+        self._refusals.clear()
         self._trouble = ""
         self.registered.set()
         log.info("registered edgecore=%s devices=%d", self._edge.socket_path, len(self._devices))
@@ -80,7 +84,7 @@ class Link:
                 self._outbox.give_back(report)
                 await asyncio.sleep(THROTTLED_PAUSE_S)
             except RefusedError as error:
-                log.warning("report refused device=%s reason=%s", report.key, error)
+                self._say_refused(report.key, str(error))
             except BaseException:
                 self._outbox.give_back(report)
                 raise
@@ -95,6 +99,11 @@ class Link:
         if report.state:
             await self._edge.report_state(report.key, report.state)
             report.state = ""
+
+    def _say_refused(self, key: Key, reason: str) -> None:
+        if self._refusals.get(key) != reason:
+            self._refusals[key] = reason
+            log.warning("report refused device=%s reason=%s", key, reason)
 
     def _say_once(self, trouble: str) -> None:
         if trouble != self._trouble:
