@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sys import intern
 from typing import Final
 
 from kubeedge._speedups.twin import ACTUAL, EXPECTED, OPTIONAL, TYPE, WHOLE, Device, Side, Twin, quote
@@ -214,9 +215,10 @@ def _is_addable(wanted: Wanted) -> bool:
 
 
 def _added(device: Device, wanted: Wanted) -> Twin:
-    twin = Twin(device.id, wanted.name)
+    # Devices of one model have the same names and types: interned, they are there once.
+    twin = Twin(device.id, intern(wanted.name))
     if wanted.type is not None:
-        twin.type = wanted.type
+        twin.type = intern(wanted.type)
     twin.is_optional = wanted.optional != 0
     device.add(twin)
     return twin
