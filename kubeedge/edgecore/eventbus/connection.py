@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import ssl
 import time
 from collections.abc import Callable, Sequence
@@ -24,6 +25,7 @@ from gmqtt.mqtt.protocol import BaseMQTTProtocol, MQTTProtocol
 from gmqtt.mqtt.utils import IdGenerator
 
 from kubeedge.edgecore.eventbus.outbox import WINDOW, Outbox, dropped
+from kubeedge.edgecore.eventbus.reader import MalformedError, PacketReader
 from kubeedge.edgecore.eventbus.receipts import Receipt, Receipts
 from kubeedge.metrics import Counter
 
@@ -38,20 +40,15 @@ FLUSH_TIMEOUT_S = 1.0
 CLOSE_TIMEOUT_S = 1.0
 # Silence after which each side asks the other whether it lives (spec 04 §5.2).
 KEEPALIVE_S = 30
-# A publication larger than this is not for a node's memory: it is acknowledged and thrown away.
-MAX_PACKET_BYTES = 16 << 20
-# What of a packet is read before its body may be thrown away: header, topic and id.
-_HEAD_BYTES = 5 + 2 + 65_535 + 2
 
 # Of MQTT 3.1, the version before 3.1.1.
 VERSION_31 = 3
 UNACCEPTABLE_VERSION = 1
 REFUSED_SUBSCRIPTION = 0x80
 
-_PUBLISH = 0x30
-_PUBACK = 0x40
-
 received = Counter("kubeedge_eventbus_received_total", "Publications taken from brokers")
+
+_QUICKACK = getattr(socket, "TCP_QUICKACK", socket.TCP_NODELAY)
 
 log = logging.getLogger(__name__)
 # What is to be said about a connection is said here, once.
@@ -87,17 +84,17 @@ class _Protocol(MQTTProtocol):  # type: ignore[misc]
     def __init__(self, owner: Connection, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._owner = owner
-        self._rest = bytearray()
-        self._wanted = 0
-        self._skip = 0
+        self._reader = PacketReader(self)
         self._output: list[bytes] = []
         self._loop = asyncio.get_running_loop()
         self.proto_name = b"MQTT" if self.proto_ver >= MQTTv311 else b"MQIsdp"
         self.receipts = Receipts(self.write, self._read_on)
+        self.acknowledged = owner.acknowledged
 
     def connection_made(self, transport: Any) -> None:
         # Past gmqtt's own, which starts a task that reads.
         BaseMQTTProtocol.connection_made(self, transport)
+        self._socket = transport.get_extra_info("socket")
 
     def connection_lost(self, exc: Exception | None) -> None:
         # Past gmqtt's own as well, which would connect again when it sees fit.
@@ -130,99 +127,39 @@ class _Protocol(MQTTProtocol):  # type: ignore[misc]
         if not self._transport.is_closing():
             self._transport.resume_reading()
 
+    def abort(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
     def data_received(self, data: bytes) -> None:
         self._connection._last_data_in = time.monotonic()
-        if self._skip:
-            skipped = min(self._skip, len(data))
-            self._skip -= skipped
-            data = data[skipped:]
-        if self._rest:
-            self._rest += data
-            if len(self._rest) < self._wanted:
-                return
-            data = bytes(self._rest)
-            self._rest = bytearray()
-        parsed = self._parse(data)
-        if parsed < len(data):
-            self._rest += data[parsed:]
-        if self.receipts.is_full():
-            self._transport.pause_reading()
-
-    def _parse(self, data: bytes) -> int:
-        """Take the whole packets at the start of data; return how many bytes they were."""
-        position = 0
-        size = len(data)
-        publications = 0
-        self._wanted = 0
-        while size - position >= 2:
-            kind = data[position]
-            body = position + 2
-            length = data[position + 1]
-            if length & 0x80:
-                length &= 0x7F
-                shift = 7
-                while body < size and shift <= 21:
-                    byte = data[body]
-                    body += 1
-                    length |= (byte & 0x7F) << shift
-                    if not byte & 0x80:
-                        break
-                    shift += 7
-                else:
-                    if shift > 21:
-                        self._abort("malformed length of a packet")
-                        return size
-                    break
-            end = body + length
-            if end > size:
-                self._wanted = end - position
-                if self._wanted <= MAX_PACKET_BYTES:
-                    break
-                self._wanted = min(self._wanted, _HEAD_BYTES)
-                if size - position < self._wanted:
-                    break
-                self._refuse_large(kind, data, body, end - position)
-                self._skip = end - size
-                return size
-            if kind & 0xF0 == _PUBLISH:
-                publications += 1
-                self._take_publication(kind, data, body, end)
-            elif kind == _PUBACK and length == 2:
-                self._owner.acknowledged(data[body] << 8 | data[body + 1])
-            else:
-                self._connection.put_package(Package(kind, data[body:end]))
-            position = end
+        try:
+            publications = self._reader.feed(data)
+        except MalformedError as error:
+            self._owner.abort(str(error))
+            return
+        # A broker that has not turned Nagle's algorithm off (mosquitto by default) waits for the kernel's acknowledgement
+        # before it sends the next small packet, and the kernel gives it after 40 ms. It has to be asked anew each time.
+        self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
         if publications:
             received.inc(by=publications)
-        return position
+            if self.receipts.is_full():
+                self._transport.pause_reading()
 
-    def _take_publication(self, kind: int, data: bytes, body: int, end: int) -> None:
-        start = body + 2
-        topic_end = start + (data[body] << 8 | data[body + 1])
-        quality = kind & 6
-        payload = topic_end + 2 if quality else topic_end
-        if payload > end or quality > 2:
-            # We ask for QoS 1 at most.
-            self._abort("malformed publication")
-            return
-        receipt = self.receipts.take(data[topic_end:payload])
-        try:
-            topic = str(data[start:topic_end], "utf-8")
-        except UnicodeDecodeError:
-            dropped.inc("topic is no text")
-            receipt()
-            return
-        self._owner.receive(topic, data[payload:end], receipt)
+    def publication(self, topic: str, payload: bytes, id_: bytes) -> None:
+        """See Listener."""
+        self._owner.receive(topic, payload, self.receipts.take(id_))
 
-    def _refuse_large(self, kind: int, data: bytes, body: int, size: int) -> None:
-        log.warning("publication refused reason=%r bytes=%d", "too large", size)
-        dropped.inc("too large")
-        if kind & 0xF0 == _PUBLISH and kind & 6:
-            id_at = body + 2 + (data[body] << 8 | data[body + 1])
-            self.receipts.take(data[id_at : id_at + 2])()
+    def refused(self, reason: str, id_: bytes) -> None:
+        """See Listener."""
+        dropped.inc(reason)
+        log.warning("publication refused reason=%r", reason)
+        self.receipts.take(id_)()
 
-    def _abort(self, reason: str) -> None:
-        self._owner.abort(reason)
+    def packet(self, kind: int, body: bytes) -> None:
+        """See Listener."""
+        self._connection.put_package(Package(kind, body))
 
 
 class _Transport(MQTTConnection):  # type: ignore[misc]
@@ -297,8 +234,8 @@ class Connection(gmqtt.Client):  # type: ignore[misc]
         """Close at once, whatever is still to be sent."""
         if not self.lost.done():
             self.lost.set_result(reason)
-        if self._protocol is not None and self._protocol._transport is not None:
-            self._protocol._transport.abort()
+        if self._protocol is not None:
+            self._protocol.abort()
 
     async def ask(self, filters: Sequence[str]) -> list[str]:
         """Subscribe to filters at QoS 1; return those that the broker refuses.

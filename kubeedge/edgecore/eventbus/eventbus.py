@@ -108,6 +108,15 @@ class EventBus:
 
     def take(self, topic: str, payload: bytes, done: Done) -> None:
         """Hand on what a client published."""
+        try:
+            self._hand_on(topic, payload, done)
+        except Exception:
+            # A fault in one module must cost neither the connection nor, as the broker would repeat it, all that follows.
+            dropped.inc("receiver failed")
+            log.exception("receiver failed topic=%.200r", topic)
+            done()
+
+    def _hand_on(self, topic: str, payload: bytes, done: Done) -> None:
         if topics.is_device_topic(topic):
             if not self._bus.publish(TWIN, topic, payload, done):
                 dropped.inc("no device twin")
