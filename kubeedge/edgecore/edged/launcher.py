@@ -27,13 +27,17 @@ from kubeedge.metrics import Counter
 
 log = logging.getLogger("kubeedge.edged")
 
+# How soon to look again what became of a container that cannot be removed because it is being started.
+UNSTARTED_RETRY_S = 1.0
+
 _starts = Counter("kubeedge_edged_container_starts_total", "Starts of containers", ("outcome",))
 
 
 class StartError(Exception):
     """A container that did not start: what its status shows, and when to try again (Unix seconds).
 
-    container_id is set when the container runs all the same and has to be stopped: its postStart hook failed.
+    container_id is set when the container runs all the same and has to be stopped: its postStart hook failed. An empty
+    reason: nothing failed, it only has to be looked at again.
     """
 
     def __init__(self, reason: str, message: str, retry_at: float, container_id: str = "") -> None:
@@ -68,6 +72,8 @@ class Launcher:
 
         image = await interruptible(self._image(pod, container, sandbox, tell))
         config = await self._configure(pod, start, image, pod_ips, tell)
+        if start.unstarted:
+            await self._remove_unstarted(start)
         try:
             container_id = await self._services.runtime.create_container(sandbox_id, config, sandbox)
         except RuntimeCallError as error:
@@ -95,6 +101,14 @@ class Launcher:
                 tell("Warning", "FailedPostStartHook", str(error))
                 raise StartError("PostStartHookError", str(error), 0.0, container_id) from None
         return container_id
+
+    async def _remove_unstarted(self, start: Start) -> None:
+        """Remove what was made for an edged that is gone, or it could come to run beside its successor."""
+        try:
+            await self._services.runtime.remove_container(start.unstarted)
+        except RuntimeCallError as error:
+            # Most likely the runtime is starting it this moment: then it is not to be replaced.
+            raise StartError("", error.message, self._services.now() + UNSTARTED_RETRY_S) from None
 
     def _failed(self, tell: Callable[[str, str, str], None], reason: str, message: str) -> StartError:
         tell("Warning", "Failed", f"Error: {message}")

@@ -119,12 +119,16 @@ class Kill:
 
 @dataclass(slots=True, frozen=True)
 class Start:
-    """Make and start this container. failed_at is when its predecessor ended, None if there is none or it went well."""
+    """Make and start this container. failed_at is when its predecessor ended, None if there is none or it went well.
+
+    unstarted is the id of a predecessor that was made and, as far as is known, not started: it has to go before.
+    """
 
     container: Object
     role: Role
     restart_count: int
     failed_at: float | None
+    unstarted: str = ""
 
 
 @dataclass(slots=True)
@@ -219,8 +223,10 @@ class _Step:
             self._renew_sandbox(attempt)
             return
         for container in self.pod.ephemeral_containers:
-            if self.observed.newest(container["name"]) is None and container["name"] not in self.vanished:
-                self._start(container, Role.EPHEMERAL, None)
+            newest = self.observed.newest(container["name"])
+            is_new = newest is None and container["name"] not in self.vanished
+            if is_new or (newest is not None and newest.status.state is ContainerState.CREATED):
+                self._start(container, Role.EPHEMERAL, newest)
         if self._init_containers():
             self._regular_containers()
 
@@ -348,8 +354,14 @@ class _Step:
             self.plan.wake(retry_at)
             return
         last = self.observed.newest(name) if newest is None else newest
-        before = self.vanished.get(name, -1) if last is None else last.status.attempt
-        self.plan.starts.append(Start(container, role, before + 1, failed_at))
+        if last is None:
+            self.plan.starts.append(Start(container, role, self.vanished.get(name, -1) + 1, failed_at))
+        elif last.status.state is ContainerState.CREATED:
+            # Whoever made it died or was broken off; that is no restart. One whose start was refused counts.
+            count = last.status.attempt + (name in self.memory.waiting)
+            self.plan.starts.append(Start(container, role, count, failed_at, last.id))
+        else:
+            self.plan.starts.append(Start(container, role, last.status.attempt + 1, failed_at))
 
     def _failed_at(self, name: str, exited: list[ObservedContainer]) -> float | None:
         """Return when that ended by which the back-off of a container is judged; exited: its dead, the newest first.

@@ -104,7 +104,9 @@ def vanished(pod: Pod, observed: Observed, previous: Object) -> dict[str, int]:
     lost: dict[str, int] = {}
     for key in ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"):
         for status in previous.get(key) or ():
-            if status.get("containerID") and observed.newest(status["name"]) is None:
+            state, last = status.get("state") or {}, status.get("lastState")
+            was_started = status.get("containerID") and ("waiting" not in state or last)
+            if was_started and observed.newest(status["name"]) is None:
                 lost[status["name"]] = int(status.get("restartCount") or 0)
     return lost
 

@@ -348,7 +348,8 @@ class PodWorker:
                 self.pod, start, sandbox.sandbox.id, config, self._pod_ips(), self._interruptible
             )
         except StartError as error:
-            self._memory.waiting[name] = Waiting(error.reason, error.message)
+            if error.reason:
+                self._memory.waiting[name] = Waiting(error.reason, error.message)
             self._memory.retry_at[name] = error.retry_at if self._provision.changes == known else 0.0
             if error.container_id:
                 await self._stop_after_hook(name, error.container_id)

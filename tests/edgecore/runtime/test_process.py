@@ -12,6 +12,7 @@ import sys
 import tempfile
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ from kubeedge.edgecore.edged.runtime.interface import (
     SandboxState,
     SecurityContext,
 )
-from kubeedge.edgecore.edged.runtime.process import kernel
+from kubeedge.edgecore.edged.runtime.process import kernel, launch, processes
 from kubeedge.edgecore.edged.runtime.process.client import RefusedError
 from tests.edgecore.runtime.conftest import Node, until
 
@@ -224,6 +225,30 @@ async def test_containers_outlive_the_supervisor(node: Node) -> None:
     await node.runtime.stop_container(ticking, 0)
     status = await node.runtime.container_status(ticking)
     assert (status.exit_code, status.reason) == (255, "Unknown")
+
+
+async def test_sandboxes_outlive_the_supervisor(node: Node) -> None:
+    before = await node.runtime.run_sandbox(node.sandbox)
+    os.kill(node.supervisor_pid(), signal.SIGKILL)
+    await until(lambda: not node.runtime._is_ready)
+    await node.ready()
+    after = await node.runtime.run_sandbox(replace(node.sandbox, uid="uid-2"))
+    for _ in range(2):
+        sandboxes = {one.id: one.state for one in await node.runtime.list_sandboxes()}
+        assert sandboxes == {before: SandboxState.READY, after: SandboxState.READY}
+        await node.restart()
+
+
+async def test_removal_of_a_container_that_is_being_started_leaves_nothing(node: Node) -> None:
+    for _ in range(5):
+        container = await node.create("sleep", "1000")
+        start = asyncio.create_task(node.runtime.start_container(container))
+        await asyncio.sleep(0)
+        # An edgecore that was killed here would not know more than that it was made.
+        await node.runtime.remove_container(container)
+        await asyncio.wait([start])
+        assert start.exception() is None or isinstance(start.exception(), RuntimeCallError)
+        assert processes.with_variable(launch.MARK, container) == []
 
 
 async def test_container_that_ended_without_a_supervisor_is_known_to_have_ended(node: Node) -> None:

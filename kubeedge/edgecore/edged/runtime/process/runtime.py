@@ -147,7 +147,6 @@ class ProcessRuntime:
     def _lost(self, trouble: str) -> None:
         if self._is_ready or trouble != self._trouble:
             log.warning("supervisor lost reason=%s", trouble)
-        self._boot_id = ""
         self._is_ready = False
         self._trouble = trouble
 
@@ -339,10 +338,14 @@ class ProcessRuntime:
         self._take(state)
 
     async def remove_container(self, container_id: str) -> None:
-        """Remove a container and its folder; one that runs is killed."""
+        """Remove a container and its folder; one that runs is killed, one on its way to start too."""
         if container_id not in self._containers:
             return
-        await self.stop_container(container_id, 0)
+        self._check_ready()
+        if self._state(container_id).state is not ContainerState.EXITED:
+            with contextlib.suppress(RefusedError):  # it was never started
+                _, *state = await self._client.ask("stop", container_id, "0", timeout_s=KILL_TIMEOUT_S)
+                self._take(state)
         with contextlib.suppress(RefusedError):
             await self._client.ask("forget", container_id)
         self._changed(container_id)

@@ -289,20 +289,21 @@ class Supervisor:
 
     def _stop(self, connection: Connection, name: str, grace_ms: int) -> None:
         container = self._known(name)
-        if not container.is_running():
+        if container.finished_ns:
             self._server.answer(connection, *container.state())
             return
         now = time.monotonic_ns()
         deadline = now + grace_ms * 1_000_000
         container.deadline_ns = min(container.deadline_ns or deadline, deadline)
         container.waiting.append(connection)
-        if grace_ms:
+        if grace_ms and container.pid:
             processes.signal(container.pid, processes.TERM)
 
     def _kill_late(self) -> None:
         now = time.monotonic_ns()
         for container in self._containers.values():
-            if container.deadline_ns and container.deadline_ns <= now:
+            # One that is still being launched has no process of its own yet, but soon.
+            if container.pid and container.deadline_ns and container.deadline_ns <= now:
                 container.deadline_ns = 0
                 self._kill_all(container)
 
@@ -444,7 +445,7 @@ class Supervisor:
         self._await_end(container.pid)
 
     def _sleep_ms(self) -> int:
-        deadlines = [container.deadline_ns for container in self._containers.values() if container.deadline_ns]
+        deadlines = [one.deadline_ns for one in self._containers.values() if one.deadline_ns and one.pid]
         if not deadlines:
             return MAX_SLEEP_MS
         left_ms = (min(deadlines) - time.monotonic_ns() + 999_999) // 1_000_000
