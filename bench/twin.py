@@ -1,8 +1,8 @@
 """Twin updates from MQTT to MQTT: a client, a real mosquitto and a whole edgecore (`python bench/twin.py`).
 
-A client publishes updates of 1,000 devices with 10 properties each at QoS 1, so many at a time, and waits for the result
-of each, which edgecore gives when the update is on disk. Prints JSON: updates a second, latency, CPU time of edgecore an
-update (/proc), its memory, and the same with one update at a time. Exits with 1 when a target is missed.
+A client publishes updates of 1,000 devices with 10 properties each at QoS 1, so many at a time, and waits for the
+result of each, which edgecore gives when the update is on disk. Prints JSON: updates a second, latency, CPU time of
+edgecore an update (/proc), its memory, latency with one update at a time. Exits with 1 when a target is missed.
 """
 
 from __future__ import annotations

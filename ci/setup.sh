@@ -60,6 +60,12 @@ make_environment() {
         fail "pip cannot install what the project needs"
 }
 
+# Broker of the tests. What only runs the product does without: where it is a service, installing it starts it.
+set_up_broker() {
+    command -v mosquitto >/dev/null 2>&1 || [ -x /usr/sbin/mosquitto ] || install_packages mosquitto ||
+        say "mosquitto is missing, tests with a broker fail: apt-get install mosquitto"
+}
+
 set_up() {
     find_python || { install_packages python3 && find_python; } ||
         fail "Python 3.11 or newer is needed; on Debian and Ubuntu: apt-get install python3"

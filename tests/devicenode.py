@@ -58,7 +58,7 @@ class DeviceNode:
         self.process: subprocess.Popen[bytes] | None = None
 
     def know(self, devices: Iterable[str], twins: Iterable[tuple[str, str, str, str]] = ()) -> None:
-        """Write devices (`<namespace>/<name>`) and twins (device, name, type, actual value) as a stopped node has them."""
+        """Write devices (`<namespace>/<name>`) and twins (device, property, type, actual value) for the next start."""
         connection = apsw.Connection(str(self.database))
         with connection:
             for script in SCHEMA:
@@ -78,6 +78,13 @@ class DeviceNode:
     async def start(self, sign: str = CONNECTED) -> None:
         """Start it, and wait until its log says sign."""
         said = self.log.read_text().count(sign) if self.log.exists() else 0
+        process = self._spawn()
+        async with asyncio.timeout(START_TIMEOUT_S):
+            while self.log.read_text().count(sign) == said:
+                assert process.poll() is None, self.log.read_text()
+                await asyncio.sleep(POLL_S)
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "kubeedge.edgecore", "--config", str(self._configuration)],
@@ -85,10 +92,7 @@ class DeviceNode:
                 stderr=log,
                 env={**os.environ, "CHECK_EDGECORE_ENVIRONMENT": "false"},
             )
-        async with asyncio.timeout(START_TIMEOUT_S):
-            while self.log.read_text().count(sign) == said:  # noqa: ASYNC110 - of another process
-                assert self.process.poll() is None, self.log.read_text()
-                await asyncio.sleep(POLL_S)
+        return self.process
 
     def kill(self) -> None:
         """End it as a crash does."""

@@ -139,8 +139,8 @@ class _Protocol(MQTTProtocol):  # type: ignore[misc]
         except MalformedError as error:
             self._owner.abort(str(error))
             return
-        # A broker that has not turned Nagle's algorithm off (mosquitto by default) waits for the kernel's acknowledgement
-        # before it sends the next small packet, and the kernel gives it after 40 ms. It has to be asked anew each time.
+        # A broker that has not turned Nagle's algorithm off (mosquitto by default) waits for our kernel's ACK before it
+        # sends the next small packet, and that comes after 40 ms. It has to be asked for anew each time.
         self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
         if publications:
             received.inc(by=publications)

@@ -111,7 +111,7 @@ class EventBus:
         try:
             self._hand_on(topic, payload, done)
         except Exception:
-            # A fault in one module must cost neither the connection nor, as the broker would repeat it, all that follows.
+            # A fault in one module must not cost the connection, and the broker would only repeat the publication.
             dropped.inc("receiver failed")
             log.exception("receiver failed topic=%.200r", topic)
             done()
