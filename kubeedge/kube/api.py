@@ -30,15 +30,11 @@ class Kind(NamedTuple):
 
     def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
         """Return the URL path of the collection, of an object or of its subresource; an empty namespace means all."""
-        parts = [f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"]
-        if self.namespaced and namespace:
-            parts.append(f"namespaces/{namespace}")
-        parts.append(self.plural)
+        path = f"/apis/{self.group}/{self.version}/" if self.group else f"/api/{self.version}/"
+        path += f"namespaces/{namespace}/{self.plural}" if self.namespaced and namespace else self.plural
         if name:
-            parts.append(name)
-        if subresource:
-            parts.append(subresource)
-        return "/".join(parts)
+            path += f"/{name}"
+        return f"{path}/{subresource}" if subresource else path
 
 
 class ApiStatus(msgspec.Struct, omit_defaults=True):

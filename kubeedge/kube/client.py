@@ -202,17 +202,17 @@ class HttpApi:
         content_type: str = "application/json",
         as_node: str = "",
     ) -> bytes:
+        deadline_s = asyncio.get_running_loop().time() + CALL_TIMEOUT_S
         try:
-            async with asyncio.timeout(CALL_TIMEOUT_S):
-                request = await self._request(method, path, body, content_type, as_node)
-                for attempt in range(1, MAX_ATTEMPTS + 1):
-                    response = await self._exchange(request, repeatable=method == "GET")
-                    _requests.inc(verb or method, str(response.code))
-                    if 200 <= response.code < 300:
-                        return response.body
-                    if response.code not in (429, 503) or response.retry_after_s < 0 or attempt == MAX_ATTEMPTS:
-                        raise _error(response.code, response.body)
-                    await asyncio.sleep(min(response.retry_after_s, LONGEST_RETRY_AFTER_S))
+            request = await self._request(method, path, body, content_type, as_node)
+            for attempt in range(1, MAX_ATTEMPTS + 1):
+                response = await self._exchange(request, deadline_s, repeatable=method == "GET")
+                _requests.inc(verb or method, str(response.code))
+                if 200 <= response.code < 300:
+                    return response.body
+                if response.code not in (429, 503) or response.retry_after_s < 0 or attempt == MAX_ATTEMPTS:
+                    raise _error(response.code, response.body)
+                await asyncio.sleep(min(response.retry_after_s, LONGEST_RETRY_AFTER_S))
         except TimeoutError:
             _requests.inc(verb or method, "timeout")
             raise ApiUnavailableError(f"{method} {path}: no answer in {CALL_TIMEOUT_S:.0f} s") from None
@@ -237,13 +237,18 @@ class HttpApi:
             head += "Content-Length: 0\r\n"
         return (head + "\r\n").encode() + body
 
-    async def _exchange(self, request: bytes, *, repeatable: bool) -> Response:
-        async with self._slots:
+    async def _exchange(self, request: bytes, deadline_s: float, *, repeatable: bool) -> Response:
+        if self._slots.locked():
+            async with asyncio.timeout_at(deadline_s):
+                await self._slots.acquire()
+        else:
+            await self._slots.acquire()
+        try:
             while True:
                 connection = self._take_idle() or await self._connect()
                 used = connection.used
                 try:
-                    response = await connection.exchange(request)
+                    response = await connection.exchange(request, deadline_s)
                 except BrokenConnectionError as error:
                     self._discard(connection)
                     if used and repeatable and not error.answered:
@@ -259,6 +264,8 @@ class HttpApi:
                 else:
                     self._open.discard(connection)
                 return response
+        finally:
+            self._slots.release()
 
     def _take_idle(self) -> Connection | None:
         now = asyncio.get_running_loop().time()

@@ -10,6 +10,7 @@ import httptools
 
 # A watch's reader that falls this far behind stops reading from the socket until it has caught up.
 STREAM_HIGH_WATER_BYTES = 4 << 20
+_LENGTH = b"\r\ncontent-length:"
 
 
 class BrokenConnectionError(Exception):
@@ -34,6 +35,7 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_answered",
         "_body",
+        "_deadline_s",
         "_done",
         "_head",
         "_loop",
@@ -42,6 +44,7 @@ class Connection(asyncio.Protocol):
         "_retry_after_s",
         "_size",
         "_streaming",
+        "_timer",
         "_transport",
         "_wake",
         "idle_since",
@@ -53,7 +56,9 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._head: asyncio.Future[int] | None = None
-        self._done: asyncio.Future[None] | None = None
+        self._done: asyncio.Future[Response] | None = None
+        self._deadline_s = 0.0
+        self._timer: asyncio.TimerHandle | None = None
         self._wake: asyncio.Future[None] | None = None
         self._body: deque[bytes] = deque()
         self._size = 0
@@ -74,19 +79,33 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    async def exchange(self, request: bytes) -> Response:
-        """Send request and return the whole answer. Raises BrokenConnectionError."""
-        code = await self._send(request)
-        assert self._done is not None
-        await self._done
-        body = b"".join(self._body)
-        self._body.clear()
-        return Response(code, body, self._retry_after_s)
+    async def exchange(self, request: bytes, deadline_s: float) -> Response:
+        """Send request and return the whole answer, if it comes before that time of the loop's clock.
+
+        Raises BrokenConnectionError, TimeoutError.
+        """
+        done = self._begin(request)
+        self._deadline_s = deadline_s
+        # One timer for many exchanges: it finds out by itself that it went off too early.
+        if self._timer is not None and self._timer.when() > deadline_s:
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None:
+            self._timer = self._loop.call_at(deadline_s, self._check_deadline)
+        response = await done
+        self.used = True
+        return response
 
     async def open_stream(self, request: bytes) -> int:
         """Send request and return the status code of the answer, whose body read_stream() gives as it comes."""
         self._streaming = True
-        return await self._send(request)
+        head: asyncio.Future[int] = self._loop.create_future()
+        self._head = head
+        # The head is awaited first; a failure goes into both, and then nobody asks this one.
+        self._begin(request).add_done_callback(_retrieve)
+        code = await head
+        self.used = True
+        return code
 
     async def read_stream(self) -> bytes:
         """Return what has come of the body, at least a byte; empty at its end. Raises BrokenConnectionError."""
@@ -112,19 +131,23 @@ class Connection(asyncio.Protocol):
             body += chunk
         return bytes(body)
 
-    async def _send(self, request: bytes) -> int:
+    def _begin(self, request: bytes) -> asyncio.Future[Response]:
         if self._transport is None:
             raise BrokenConnectionError("connection is closed", answered=False)
-        self._head = self._loop.create_future()
         self._done = self._loop.create_future()
-        # The head is awaited first; a failure goes into both, and then nobody asks this one.
-        self._done.add_done_callback(_retrieve)
         self._retry_after_s = -1.0
         self._answered = False
         self._transport.write(request)
-        code = await self._head
-        self.used = True
-        return code
+        return self._done
+
+    def _check_deadline(self) -> None:
+        self._timer = None
+        if self._done is None or self._done.done():
+            return
+        if self._loop.time() < self._deadline_s:
+            self._timer = self._loop.call_at(self._deadline_s, self._check_deadline)
+        else:
+            self._done.set_exception(TimeoutError())
 
     # asyncio.Protocol
 
@@ -138,6 +161,11 @@ class Connection(asyncio.Protocol):
         if self._done is None or self._done.done():
             self.close()
             return
+        if not self._answered and not self._streaming:
+            response = _plain_answer(data)
+            if response is not None:
+                self._done.set_result(response)
+                return
         self._answered = True
         try:
             self._parser.feed_data(data)
@@ -148,6 +176,9 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail whoever waits."""
         self._transport = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._fail(str(exc) if exc else "connection closed by the server")
 
     # httptools
@@ -177,7 +208,11 @@ class Connection(asyncio.Protocol):
         if not self._parser.should_keep_alive():
             self.close()
         if self._done is not None and not self._done.done():
-            self._done.set_result(None)
+            body = b""
+            if not self._streaming:
+                body = b"".join(self._body)
+                self._body.clear()
+            self._done.set_result(Response(self._parser.get_status_code(), body, self._retry_after_s))
             self._wake_reader()
 
     def _wake_reader(self) -> None:
@@ -192,6 +227,24 @@ class Connection(asyncio.Protocol):
         self._wake_reader()
 
 
-def _retrieve(future: asyncio.Future[None]) -> None:
+def _plain_answer(data: bytes) -> Response | None:
+    """Take a success apart that came in one piece, the usual case; None for what the parser has to look at."""
+    if not data.startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 201 ")):
+        return None
+    end = data.find(b"\r\n\r\n")
+    if end < 0:
+        return None
+    head = data[: end + 2].lower()
+    start = head.find(_LENGTH)
+    if start < 0 or b"\r\nconnection:" in head or b"\r\ntransfer-encoding:" in head:
+        return None
+    start += len(_LENGTH)
+    length = head[start : head.index(b"\r\n", start)].strip()
+    if not length.isdigit() or end + 4 + int(length) != len(data):
+        return None
+    return Response(int(data[9:12]), data[end + 4 :], -1.0)
+
+
+def _retrieve(future: asyncio.Future[Response]) -> None:
     if not future.cancelled():
         future.exception()

@@ -26,6 +26,7 @@ class Script:
         self.open = 0
         self.most_open = 0
         self.delay_s = 0.0
+        self.piece_bytes = 0
         self.port = 0
 
     @property
@@ -51,8 +52,13 @@ class Script:
                 data = self.answers.pop(0)
                 if data is None:
                     return
-                writer.write(data)
+                for start in range(0, len(data), self.piece_bytes or len(data)):
+                    if start:
+                        await asyncio.sleep(0.001)
+                    writer.write(data[start : start + (self.piece_bytes or len(data))])
                 await writer.drain()
+                if b"Connection: close" in data:
+                    return
             await reader.read()
         except (asyncio.IncompleteReadError, ConnectionError):
             pass

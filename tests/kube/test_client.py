@@ -294,3 +294,33 @@ def test_calls_and_watches_work_over_tls_on_uvloop_too() -> None:
             api.close()
 
     uvloop.run(run())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}",
+        b"HTTP/1.1 201 Created\r\nDate: now\r\nContent-Length:2\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}",
+    ],
+)
+async def test_an_answer_means_the_same_in_one_piece_and_in_many(data: bytes) -> None:
+    async with scripted(data, data, answer(200, b'"next"')) as script:
+        api = HttpApi(script.access, max_connections=1)
+        assert await api.get(POD, "default", "a") == b"{}"
+        script.piece_bytes = 7
+        assert await api.get(POD, "default", "a") == b"{}"
+        assert await api.get(POD, "default", "a") == b'"next"'
+        api.close()
+
+
+async def test_the_time_of_a_call_counts_from_its_own_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "CALL_TIMEOUT_S", 0.2)
+    async with scripted(*[answer(200, b"{}")] * 3) as script:
+        api = HttpApi(script.access, max_connections=1)
+        script.delay_s = 0.12
+        for _ in range(3):
+            assert await api.get(POD, "default", "a") == b"{}"
+        assert script.connections == 1
+        api.close()

@@ -22,8 +22,6 @@ log = logging.getLogger(__name__)
 FLUSH_S = 1.0
 # Calls at a time; the API client has few connections.
 WRITERS = 8
-# A call that takes longer is given up and tried again.
-CALL_TIMEOUT_S = 30.0
 # What failed because the API is away or busy is tried again after this time.
 RETRY_S = 1.0
 _TICK_S = 0.25
@@ -221,8 +219,7 @@ class ObjectSyncs:
             },
         }
         try:
-            async with asyncio.timeout(CALL_TIMEOUT_S):
-                await self._api.create(kind, ref.namespace, orjson.dumps(body))
+            await self._api.create(kind, ref.namespace, orjson.dumps(body))
         except ApiError as error:
             if error.reason == "AlreadyExists":
                 return False
@@ -231,15 +228,14 @@ class ObjectSyncs:
         return True
 
     async def _patch(self, ref: SyncRef, record: _Record) -> None:
-        body = orjson.dumps({"status": {"objectResourceVersion": record.version}})
-        if self._lookup(ref.namespace, ref.name) is None and record.version != NOTHING:
+        body = b'{"status":{"objectResourceVersion":%s}}' % orjson.dumps(record.version)
+        if record.version != NOTHING and self._lookup(ref.namespace, ref.name) is None:
             # The answer to a query makes its ObjectSync only now (spec 01 §6.5).
             if not record.delivery.kind:
                 return
             await self._post(record.delivery)
         try:
-            async with asyncio.timeout(CALL_TIMEOUT_S):
-                await self._api.patch(_kind(ref), ref.namespace, ref.name, body, MERGE_PATCH, subresource="status")
+            await self._api.patch(_kind(ref), ref.namespace, ref.name, body, MERGE_PATCH, subresource="status")
         except ApiError as error:
             # Deleted with its node, or by hand: nothing is left to be kept.
             if error.code != 404:
@@ -247,8 +243,7 @@ class ObjectSyncs:
 
     async def _delete(self, ref: SyncRef) -> None:
         try:
-            async with asyncio.timeout(CALL_TIMEOUT_S):
-                await self._api.delete(_kind(ref), ref.namespace, ref.name, body=b'{"gracePeriodSeconds":0}')
+            await self._api.delete(_kind(ref), ref.namespace, ref.name, body=b'{"gracePeriodSeconds":0}')
         except ApiError as error:
             if error.code != 404:
                 raise

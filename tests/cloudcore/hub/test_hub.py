@@ -90,7 +90,12 @@ class Cloud:
         self.port = self.hub.bind()
 
     def _listener(self, group: str) -> Callable[[Message], None]:
-        return lambda message: self.heard.put_nowait((group, message))
+        def hear(message: Message) -> None:
+            # Of the news that all of them get, one copy is enough.
+            if group == "edgecontroller" or message.operation not in ("connected", "disconnected"):
+                self.heard.put_nowait((group, message))
+
+        return hear
 
     async def next(self) -> tuple[str, Message]:
         """Take the next message of a node."""
