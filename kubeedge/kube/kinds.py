@@ -33,6 +33,3 @@ CLUSTER_OBJECT_SYNC = Kind("reliablesyncs.kubeedge.io", "v1alpha1", "clusterobje
 DEVICE = Kind("devices.kubeedge.io", "v1beta1", "devices", "Device", True)
 DEVICE_MODEL = Kind("devices.kubeedge.io", "v1beta1", "devicemodels", "DeviceModel", True)
 DEVICE_STATUS = Kind("devices.kubeedge.io", "v1beta1", "devicestatuses", "DeviceStatus", True)
-DEVICE = Kind("devices.kubeedge.io", "v1beta1", "devices", "Device", True)
-DEVICE_MODEL = Kind("devices.kubeedge.io", "v1beta1", "devicemodels", "DeviceModel", True)
-DEVICE_STATUS = Kind("devices.kubeedge.io", "v1beta1", "devicestatuses", "DeviceStatus", True)
