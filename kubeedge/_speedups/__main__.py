@@ -6,4 +6,4 @@ from kubeedge._speedups import BUILD, MODULES, build_of
 
 print(BUILD)
 for module in MODULES:
-    print(f"  {module:10}{build_of(module)}")
+    print(f"  {module:12}{build_of(module)}")

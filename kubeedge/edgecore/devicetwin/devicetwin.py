@@ -88,6 +88,8 @@ class DeviceTwin:
         self._devices.update(loaded.devices)
         self._state_marks |= loaded.unsent_states
         self._reports.recall(loaded.devices.values(), loaded.unsent_states)
+        # The connection may have come first.
+        self._reports.pump()
         log.info("devices read count=%d", len(self._devices))
         try:
             async with asyncio.TaskGroup() as group:
