@@ -44,14 +44,14 @@ INTERRUPTED = 130
     help="Socket of the container engine.",
 )
 def main(checks: bool, keep: bool, folder: Path | None, runtime: str | None, endpoint: str) -> None:
-    """A Kubernetes API, cloudcore and edgecore on this machine, with pods that run on the edge node.
+    """A Kubernetes API, cloudcore and edgecore on this machine, with pods and a device on the edge node.
 
     Ctrl-C ends all of it and leaves nothing behind.
     """
     if folder is not None and folder.exists() and any(folder.iterdir()):
         raise click.UsageError(f"{folder} is not empty")
     chosen = _choose(runtime, endpoint)
-    site = Site((folder or Path(tempfile.mkdtemp(prefix="kubeedge-demo-"))).resolve(), chosen)
+    site = Site((folder or Path(tempfile.mkdtemp(prefix="kubeedge-demo-"))).resolve(), chosen, has_devices=True)
     sys.exit(asyncio.run(_until_signal(_run_check(site, keep) if checks else _run_show(site, keep))))
 
 
@@ -86,6 +86,8 @@ async def _run_check(site: Site, keep: bool) -> int:
         passed = await Check(site, click.echo).run()
         if not passed:
             for program in site.programs:
+                if not program.last_words():
+                    continue
                 click.echo(f"--- last lines of {program.log_path.name}\n{program.last_words()}", err=True)
     finally:
         await _clean_up(site, keep)

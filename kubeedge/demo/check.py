@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import time
@@ -13,9 +12,11 @@ from typing import Any, Concatenate
 
 from kubeedge.demo.configuration import NODE_NAME
 from kubeedge.demo.containers import RunningContainer, started_ticks
+from kubeedge.demo.device import DeviceSteps
 from kubeedge.demo.kubectl import KubectlError
 from kubeedge.demo.program import ProgramError
 from kubeedge.demo.site import EXAMPLES, Site
+from kubeedge.demo.watcher import STEP_TIMEOUT_S, StepError
 from kubeedge.kube.api import ApiError, ApiUnavailableError
 from kubeedge.kube.kinds import CONFIG_MAP, LEASE, NODE, OBJECT_SYNC, POD
 
@@ -23,24 +24,17 @@ NAMESPACE = "default"
 SELECTOR = "app=hello"
 NEW_GREETING = "Good morning from the cloud"
 
-# What a step may take before it has failed; every one is far quicker on an idle machine.
-STEP_TIMEOUT_S = 40
-POLL_S = 0.1
 # The promise: a node is Ready again so soon after cloudcore came back.
 BACK_TIMEOUT_S = 10
 # How long containers are watched while the cloud is away.
 OFFLINE_S = 2.0
 
 
-class StepError(Exception):
-    """A promise that was not kept; the text says what was seen instead."""
-
-
-class Check:
+class Check(DeviceSteps):
     """Walks through the steps in order and counts. say takes one line of text."""
 
     def __init__(self, site: Site, say: Callable[[str], None]) -> None:
-        self._site = site
+        super().__init__(site)
         self._say = say
         self._passed = 0
         self._failed = 0
@@ -159,22 +153,6 @@ class Check:
 
     # What is looked at.
 
-    async def _until(
-        self,
-        condition: Callable[[], Awaitable[bool]],
-        otherwise: str | Callable[[], str],
-        timeout_s: float = STEP_TIMEOUT_S,
-    ) -> None:
-        """Wait until condition() holds. Raises StepError with the text otherwise, ProgramError when one has died."""
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            with contextlib.suppress(ApiError, ApiUnavailableError):
-                if await condition():
-                    return
-            self._site.check_running()
-            await asyncio.sleep(POLL_S)
-        raise StepError(otherwise if isinstance(otherwise, str) else otherwise())
-
     async def _node_ready(self) -> bool:
         node = await self._site.get(NODE, "", NODE_NAME)
         return any(one["type"] == "Ready" and one["status"] == "True" for one in node["status"].get("conditions", ()))
@@ -275,10 +253,16 @@ STEPS = _titled(
     Check.deployment_runs,
     Check.config_map_changes,
     Check.pod_is_replaced,
+    Check.device_is_reported,
+    Check.register_reaches_the_cloud,
+    Check.desired_value_reaches_the_register,
     Check.pods_outlive_the_cloud,
+    Check.device_changes_offline,
     Check.pods_outlive_edgecore,
     Check.dead_container_is_restarted,
     Check.node_is_back,
     Check.deployment_catches_up,
+    Check.offline_report_arrives,
     Check.acked_objects_are_recorded,
+    Check.device_is_removed,
 )

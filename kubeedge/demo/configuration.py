@@ -9,6 +9,8 @@ from typing import Any
 
 LOOPBACK = "127.0.0.1"
 NODE_NAME = "edge-1"
+# Of modules.eventBus.mqttMode (spec 04 §5.1).
+INTERNAL_BROKER = 0
 DISK_SIGNALS = ("nodefs.available", "nodefs.inodesFree", "imagefs.available", "imagefs.inodesFree")
 
 
@@ -21,6 +23,9 @@ class Ports:
     certificates: int
     monitor: int
     edged: int
+    broker: int
+    thermometer: int
+    mapper: int
 
 
 def free_ports() -> Ports:
@@ -61,10 +66,13 @@ def process_endpoint(folder: Path) -> str:
     return f"process://{folder}/containers"
 
 
-def edgecore(folder: Path, ports: Ports, token: str, endpoint: str = "", cgroup: str = "") -> dict[str, Any]:
+def edgecore(
+    folder: Path, ports: Ports, token: str, endpoint: str = "", cgroup: str = "", *, has_devices: bool = False
+) -> dict[str, Any]:
     """Return edgecore.yaml for a node whose files lie in folder; token lets it join.
 
     endpoint is that of its runtime, by default local processes. cgroup names the control group of all its pods.
+    With devices it has DeviceTwin, the DMI in folder and a broker of its own: none has to be installed.
     """
     return {
         "apiVersion": "edgecore.config.kubeedge.io/v1alpha2",
@@ -96,7 +104,24 @@ def edgecore(folder: Path, ports: Ports, token: str, endpoint: str = "", cgroup:
                     "evictionHard": {"memory.available": "1Mi", **dict.fromkeys(DISK_SIGNALS, "0%")},
                 },
             },
-            "eventBus": {"enable": False},
-            "deviceTwin": {"enable": False, "dmiSockPath": str(folder)},
+            "eventBus": {
+                "enable": has_devices,
+                "mqttMode": INTERNAL_BROKER,
+                "mqttServerInternal": f"tcp://{LOOPBACK}:{ports.broker}",
+            },
+            "deviceTwin": {"enable": has_devices, "dmiSockPath": str(folder)},
+        },
+    }
+
+
+def mapper(folder: Path, ports: Ports) -> dict[str, Any]:
+    """Return the file of the Modbus mapper of a node whose files lie in folder."""
+    return {
+        "grpc_server": {"socket_path": str(folder / "modbus.sock")},
+        "common": {
+            "name": "modbus-mapper",
+            "protocol": "modbus",
+            "edgecore_sock": str(folder / "dmi.sock"),
+            "http_port": ports.mapper,
         },
     }

@@ -25,12 +25,17 @@ class Program:
         self._process: asyncio.subprocess.Process | None = None
         self._is_wanted = False
 
-    async def start(self) -> None:
-        """Start it; what it writes goes to the end of its log file."""
+    async def start(self, *arguments: str) -> None:
+        """Start it, with more arguments this time; what it writes goes to the end of its log file."""
         log = os.open(self.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             self._process = await asyncio.create_subprocess_exec(
-                *self._command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                *self._command,
+                *arguments,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         finally:
             os.close(log)

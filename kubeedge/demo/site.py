@@ -1,4 +1,4 @@
-"""Cloud and edge on one machine: three programs, their files, and what has to be cleaned up after them."""
+"""Cloud, edge and a device on one machine: their programs, their files, and what has to be cleaned up after them."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ from kubeedge.kube.client import HttpApi
 from kubeedge.kube.kinds import SECRET
 
 EXAMPLES = Path(kubeedge.__file__).parent.parent / "examples"
+# Its device is at the usual port; here each demo has its own.
+DEVICE_EXAMPLE = EXAMPLES / "thermometer" / "device.yaml"
+EXAMPLE_PORT = "port: 5020"
 
 START_TIMEOUT_S = 30
 POLL_S = 0.05
@@ -33,7 +36,7 @@ PAGE_TIMEOUT_S = 2
 class Site:
     """Everything of one demo lies in folder. endpoint is that of the node's runtime, by default local processes."""
 
-    def __init__(self, folder: Path, endpoint: str = "") -> None:
+    def __init__(self, folder: Path, endpoint: str = "", *, has_devices: bool = False) -> None:
         self.folder = folder
         self.ports = configuration.free_ports()
         self.kubeconfig = folder / "kubeconfig"
@@ -48,6 +51,11 @@ class Site:
         )
         self.cloudcore = self._daemon("cloudcore", self._cloud)
         self.edgecore = self._daemon("edgecore", self._edge)
+        self._has_devices = has_devices
+        arguments = ["--port", str(self.ports.thermometer)]
+        self.thermometer = Program("thermometer", "kubeedge.demo.thermometer", arguments, folder / "thermometer.log")
+        arguments = ["modbus", "--config-file", str(self._edge / "mapper.yaml")]
+        self.mapper = Program("mapper", "kubeedge.mapper", arguments, folder / "mapper.log")
         self._api: HttpApi | None = None
         self.endpoint = endpoint or configuration.process_endpoint(self._edge)
         self.containers: Containers = containers(self.endpoint, self._edge / "logs", self._cgroup)
@@ -64,8 +72,8 @@ class Site:
 
     @property
     def programs(self) -> list[Program]:
-        """All three, in the order in which they start."""
-        return [self.api_program, self.cloudcore, self.edgecore]
+        """All of them, in the order in which they start."""
+        return [self.api_program, self.cloudcore, self.edgecore, self.thermometer, self.mapper]
 
     def check_running(self) -> None:
         """Raise ProgramError when one of them ended though nobody stopped it."""
@@ -99,11 +107,31 @@ class Site:
         path = self._edge / "edgecore.yaml"
         if not path.exists():
             document = configuration.edgecore(
-                self._edge, self.ports, await self._join_token(), self.endpoint, self._cgroup
+                *(self._edge, self.ports, await self._join_token(), self.endpoint, self._cgroup),
+                has_devices=self._has_devices,
             )
             path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
             path.chmod(0o600)
         await self.edgecore.start()
+
+    async def start_device(self, *, is_still: bool) -> None:
+        """Start the thermometer, one that keeps its temperature if it is still, and the mapper. Raises ProgramError."""
+        await self.thermometer.start(*(["--still"] if is_still else []))
+        await self._answered(self.thermometer, self.ports.thermometer)
+        document = configuration.mapper(self._edge, self.ports)
+        (self._edge / "mapper.yaml").write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+        await self.mapper.start()
+
+    async def apply_device(self) -> None:
+        """Make the example's device, with the port of this site's thermometer. Raises KubectlError."""
+        text = DEVICE_EXAMPLE.read_text(encoding="utf-8")
+        path = self.folder / "device.yaml"
+        path.write_text(text.replace(EXAMPLE_PORT, f"port: {self.ports.thermometer}"), encoding="utf-8")
+        await self.kubectl("apply", "-f", str(path))
+
+    async def mapper_page(self, path: str) -> str:
+        """Return what the REST API of the mapper answers to GET path; empty when it is away."""
+        return await _page(self.ports.mapper, path)
 
     async def _join_token(self) -> str:
         async with asyncio.timeout(START_TIMEOUT_S):

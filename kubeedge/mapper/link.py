@@ -54,11 +54,18 @@ class Link:
                     await asyncio.sleep(THROTTLED_PAUSE_S)
                 except (EdgeAwayError, RefusedError) as error:
                     self._say_once(str(error))
-                    await asyncio.sleep(pause_s)
+                    await self._pause(pause_s, identity)
                     pause_s = min(pause_s * 2, LAST_PAUSE_S)
                 self.registered.clear()
         finally:
             self._edge.close()
+
+    async def _pause(self, pause_s: float, identity: Identity | None) -> None:
+        """Wait, but not longer than until there is another edgecore."""
+        for _ in range(round(pause_s / FIRST_PAUSE_S)):
+            if self._edge.identity() != identity:
+                return
+            await asyncio.sleep(FIRST_PAUSE_S)
 
     async def _register(self) -> None:
         self._devices.expect_list()
