@@ -18,7 +18,6 @@ from kubeedge.kube.crds import ensure_installed
 from kubeedge.kube.kinds import DEVICE, DEVICE_MODEL, DEVICE_STATUS
 from kubeedge.message import Message, new_message
 from tests.cloudcore.conftest import Hub
-from tests.sites import until
 
 TEMPERATURE = {"name": "temperature", "type": "FLOAT", "accessMode": "ReadOnly"}
 LIMIT = {"name": "limit", "type": "INT", "accessMode": "ReadWrite", "minimum": "0", "maximum": "100"}
