@@ -104,6 +104,9 @@ class Catalog:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._entries: dict[str, Entry] = {}
+        self._changed: dict[str, int] = {}
+        #: Counts the changes.
+        self.serial = 0
 
     def load(self) -> None:
         """Index what is stored. A row that cannot be used is left out, and said. Raises StoreError."""
@@ -120,11 +123,19 @@ class Catalog:
         """Take note of an object; return what was known of it before and what is now. Raises ObjectError."""
         before, now = self._entries.get(key), _entry(key, found)
         self._entries[key] = now
+        if before != now:
+            self.serial += 1
+            self._changed[key] = self.serial
         return before, now
 
     def remove(self, key: str) -> Entry | None:
         """Forget an object; return what was known of it."""
+        self._changed.pop(key, None)
         return self._entries.pop(key, None)
+
+    def changed(self, since: int) -> list[str]:
+        """Return the keys of the objects that changed after serial was since; not of those that are gone."""
+        return [key for key, serial in self._changed.items() if serial > since]
 
     def entry(self, key: str) -> Entry | None:
         """Return what is known of an object, None when there is none."""

@@ -175,6 +175,10 @@ class Delivery:
         except ObjectError as error:
             _dropped.inc("object")
             log.error("object cannot be given to a mapper key=%s reason=%s", key, error)
+        except Exception:
+            # One object that nobody has thought of must not keep the others from the mapper.
+            _dropped.inc("failure")
+            log.exception("object not given to the mapper mapper=%s key=%s", self.mapper.name, key)
         else:
             self._say_well()
             if generation != self._generation:

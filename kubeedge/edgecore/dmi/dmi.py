@@ -199,8 +199,15 @@ class Dmi:
         _bad.inc(type_of(key) or DEVICE)
         log.error("object not used key=%s reason=%s", key, error)
 
-    async def register(self, mapper: Mapper, known: Collection[str] | None) -> None:
-        """Take a mapper, in place of the one that its protocol had. Raises TooManyMappersError."""
+    def serial(self) -> int:
+        """Return how many changes of objects there have been."""
+        return self._catalog.serial
+
+    async def register(self, mapper: Mapper, known: Collection[str] | None, since: int) -> None:
+        """Take a mapper, in place of the one that its protocol had. Raises TooManyMappersError.
+
+        known is what it is told of, None if it did not want to know; what has changed since then it hears afterwards.
+        """
         delivery = self.deliveries.get(mapper.protocol)
         replaced = delivery.mapper.key if delivery is not None else mapper.key
         if delivery is None:
@@ -208,6 +215,12 @@ class Dmi:
                 raise TooManyMappersError(f"there are {MAX_MAPPERS} mappers already")
             delivery = self._start(mapper)
         delivery.registered(mapper, None if known is None else set(known))
+        for key in self._catalog.changed(since) if known is not None else ():
+            entry = self._catalog.entry(key)
+            if key in delivery.known or (entry is not None and entry.protocol == mapper.protocol):
+                delivery.put(key, is_new=True)
+        for key in [key for key in delivery.known if self._catalog.entry(key) is None]:
+            delivery.put(key)
         log.info("mapper registered mapper=%s protocol=%s", mapper.name, mapper.protocol)
         try:
             await self._database.write(mappers.storing(mapper, replaced))

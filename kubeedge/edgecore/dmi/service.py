@@ -46,8 +46,15 @@ class Registry(Protocol):
         """Take note of a device that has no form in the DMI."""
         ...
 
-    async def register(self, mapper: Mapper, known: Collection[str] | None) -> None:
-        """Take a mapper; known are the keys of what it is told of. Raises TooManyMappersError."""
+    def serial(self) -> int:
+        """Return how many changes there have been."""
+        ...
+
+    async def register(self, mapper: Mapper, known: Collection[str] | None, since: int) -> None:
+        """Take a mapper; known are the keys of what it is told of, as it was when serial was since.
+
+        Raises TooManyMappersError.
+        """
         ...
 
 
@@ -83,6 +90,7 @@ class Service(DeviceManagerServiceBase):
     async def _register(self, mapper: Mapper, *, with_data: bool) -> dmi.MapperRegisterResponse:
         response = dmi.MapperRegisterResponse()
         known: set[str] | None = None
+        since = self._registry.serial()
         if with_data:
             known = set()
             converter = Converter(exact_numbers=mapper.exact_numbers)
@@ -99,7 +107,7 @@ class Service(DeviceManagerServiceBase):
                 if number % BATCH == 0:
                     await asyncio.sleep(0)
         try:
-            await self._registry.register(mapper, known)
+            await self._registry.register(mapper, known, since)
         except TooManyMappersError as error:
             raise GRPCError(Status.RESOURCE_EXHAUSTED, str(error)) from None
         return response

@@ -48,6 +48,10 @@ class Node:
             self._running = None
             await self.database.close()
 
+    @property
+    def is_running(self) -> bool:
+        return self._running is not None and not self._running.done() and self.socket.exists()
+
     async def restart(self) -> None:
         await self.stop()
         await self.start()
@@ -73,6 +77,12 @@ class Node:
 
         await self.database.write(work)
         self.bus.send("dmi", new_message(source, "twin", operation, key, raw))
+
+    async def put_row(self, key: str, type_: str, value: str) -> None:
+        def work(connection: Any) -> None:
+            connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?, ?)", (key, type_, value))
+
+        await self.database.write(work)
 
     async def mapper(self, name: str = "m", *, listens: bool = True) -> Mapper:
         mapper = Mapper(self.folder / f"{name}.sock", self.socket)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from kubeedge.edgecore.dmi import connections, service
 from kubeedge.edgecore.dmi.listener import socket_path
 from kubeedge.proto import dmi_pb2 as dmi
-from tests.edgecore.dmi.conftest import Node
+from tests.edgecore.dmi.conftest import MakeNode, Node
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 METHOD = "/v1beta1.DeviceManagerService/ReportDeviceStatus"
@@ -75,7 +76,7 @@ async def send(node: Node, data: bytes) -> bytes:
 async def test_garbage_harms_nothing(node: Node, data: bytes, preface: bool, settings_frame: bool) -> None:
     start = (PREFACE if preface else b"") + (b"\0\0\0\4\0\0\0\0\0" if settings_frame else b"")
     await send(node, start + data)
-    assert node.socket.exists()
+    assert node.is_running
 
 
 async def test_mapper_is_served_after_garbage(node: Node) -> None:
@@ -84,12 +85,12 @@ async def test_mapper_is_served_after_garbage(node: Node) -> None:
     await (await node.mapper()).report(("temperature", "", "1"))
 
 
-async def call(node: Node, message: bytes, *, end: bool = True) -> None:
+async def call(node: Node, message: bytes, *, end: bool = True, method: str = METHOD) -> None:
     """Call with a message that is these bytes, its length and all."""
     channel = Channel(path=str(node.socket))
     try:
         async with channel.request(
-            METHOD,
+            method,
             Cardinality.UNARY_UNARY,
             dmi.ReportDeviceStatusRequest,
             dmi.ReportDeviceStatusResponse,
@@ -157,3 +158,27 @@ async def test_unknown_method_is_an_error(node: Node) -> None:
     with pytest.raises(GRPCError):
         await method(dmi.GetDeviceRequest())
     channel.close()
+
+
+async def test_socket_that_cannot_be_made_is_tried_again(make_node: MakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kubeedge.edgecore.dmi.dmi.LISTEN_RETRY_S", 0.05)
+    node = await make_node()
+    await node.stop()
+    node.socket.parent.rmdir()
+    node.socket.parent.write_text("in the way")
+    starting = asyncio.ensure_future(node.start())
+    await asyncio.sleep(0.15)
+    node.socket.parent.unlink()
+    await starting
+    await (await node.mapper()).report(("temperature", "", "1"))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    body=st.binary(max_size=200), method=st.sampled_from(["MapperRegister", "ReportDeviceStatus", "ReportDeviceStates"])
+)
+async def test_any_bytes_as_a_message_get_an_answer(node: Node, body: bytes, method: str) -> None:
+    """Spec 04 Q14: what a mapper says ends with its call."""
+    with suppress(GRPCError):
+        await call(node, b"\0" + struct.pack(">I", len(body)) + body, method=f"/v1beta1.DeviceManagerService/{method}")
+    assert node.is_running

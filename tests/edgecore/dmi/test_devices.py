@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
+import orjson
 import pytest
 
 from kubeedge.edgecore.dmi import calls
+from kubeedge.edgecore.dmi.catalog import Object
 from kubeedge.message import new_message
 from tests.edgecore.dmi.conftest import Node
 from tests.edgecore.dmi.objects import MODEL, SENSOR, device, model
@@ -244,6 +247,49 @@ async def test_change_while_the_mapper_registers_but_does_not_listen_yet_is_not_
     await mapper.start()
     await mapper.called(2)
     assert mapper.methods == ["CreateDeviceModel", "RegisterDevice"]
+
+
+async def test_change_while_the_list_is_made_is_told_afterwards(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kubeedge.edgecore.dmi.service.BATCH", 1)
+    mapper = await node.mapper()
+    await node.say("insert", MODEL, model())
+    names = [f"d{number}" for number in range(300)]
+    for name in names:
+        await node.say("insert", f"default/device/{name}", device(name))
+    listed_by, begun = node.dmi.listed, asyncio.Event()
+
+    def spied(protocol: str) -> Iterator[tuple[str, Object, str, Object]]:
+        for one in listed_by(protocol):
+            begun.set()
+            yield one
+
+    monkeypatch.setattr(node.dmi, "listed", spied)
+    registering = asyncio.ensure_future(mapper.register())
+    await begun.wait()
+    await node.say("update", "default/device/d0", device("d0", desired="9"))
+    await node.say("delete", "default/device/d1")
+    await node.say("insert", "default/device/new", device("new"))
+    response = await registering
+    listed = {one.name: one.spec.properties[0].desired.value for one in response.deviceList}
+    await node.quiet()
+    for method, request in mapper.calls:
+        if method == "RemoveDevice":
+            listed.pop(request.deviceName)
+        else:
+            listed[request.device.name] = request.device.spec.properties[0].desired.value
+    wanted = {**dict.fromkeys(names, ""), "d0": "9", "new": ""}
+    del wanted["d1"]
+    assert listed == wanted
+
+
+async def test_row_under_the_name_of_a_local_change_is_no_device(node: Node) -> None:
+    """Spec 04 Q21: upstream stores what MetaServer changes under `<ns>/device/updated` and loads it as a device."""
+    mapper = await node.mapper()
+    await node.say("insert", MODEL, model())
+    await node.say("insert", SENSOR, device())
+    await node.put_row("default/device/updated", "device", orjson.dumps(device(desired="old")).decode())
+    await node.restart()
+    assert [one.name for one in (await mapper.register()).deviceList] == ["sensor"]
 
 
 @pytest.mark.parametrize(
