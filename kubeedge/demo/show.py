@@ -1,4 +1,4 @@
-"""The demo on the terminal: node, pods, events and messages a second, until Ctrl-C."""
+"""The demo on the terminal: node, pods, the device, events and messages a second, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -17,11 +17,20 @@ from rich.text import Text
 from kubeedge.demo.kubectl import KubectlError, find
 from kubeedge.demo.site import EXAMPLES, Site
 from kubeedge.kube.api import ApiError, ApiUnavailableError
-from kubeedge.kube.kinds import EVENT, NODE, POD
+from kubeedge.kube.kinds import DEVICE, DEVICE_STATUS, EVENT, NODE, POD
 
 REFRESH_S = 1.0
 SHOWN_EVENTS = 8
 SHOWN_LINES = 6
+
+# What to try in the second terminal: the temperature as it changes, and where it is to go.
+HINTS = (
+    "get pods -o wide",
+    "get devicestatus thermometer -w -o 'custom-columns=STATE:.status.state,PROPERTIES:.status.twins[*].propertyName,"
+    "VALUES:.status.twins[*].reported.value'",
+    'patch device thermometer --type json -p \'[{"op": "replace", "path": "/spec/properties/1/desired/value", '
+    '"value": "25"}]\'',
+)
 
 _COLOURS = {"Running": "green", "Pending": "yellow", "Succeeded": "blue", "Failed": "red"}
 
@@ -37,9 +46,14 @@ async def show(site: Site) -> None:
         await site.start_edgecore()
         status.update("applying examples/")
         await site.kubectl("apply", "-f", str(EXAMPLES))
+        status.update("starting a thermometer that speaks Modbus, and its mapper")
+        await site.start_device(is_still=False)
+        await site.apply_device()
     console.print("Use it from a second terminal; Ctrl-C here ends everything.\n", style="bold")
     console.print(f"    export KUBECONFIG={site.kubeconfig}", highlight=False, soft_wrap=True)
-    console.print(f"    {_kubectl()} get pods -o wide\n", highlight=False, soft_wrap=True)
+    for hint in HINTS:
+        console.print(f"    {_kubectl()} {hint}", highlight=False, soft_wrap=True, markup=False)
+    console.print()
     if console.is_terminal:
         await _draw(site, console)
     else:
@@ -63,15 +77,16 @@ async def _draw(site: Site, console: Console) -> None:
 
 
 async def _tell(site: Site, console: Console) -> None:
-    """Without a terminal: a line whenever a pod's phase changes."""
+    """Without a terminal: a line whenever a pod's phase or a device's values change."""
     told: dict[str, str] = {}
     while True:
         site.check_running()
-        phases = {pod["metadata"]["name"]: pod["status"].get("phase", "") for pod in await _list(site, POD)}
-        for name in phases.keys() | told.keys():
-            if phases.get(name) != told.get(name):
-                console.print(f"pod {name} {phases.get(name, 'is gone')}", highlight=False)
-        told = phases
+        now = {f"pod {pod['metadata']['name']}": pod["status"].get("phase", "") for pod in await _list(site, POD)}
+        now |= {f"device {one['metadata']['name']}": _values(one) for one in await _list(site, DEVICE_STATUS)}
+        for name in sorted(now.keys() | told.keys()):
+            if now.get(name) != told.get(name):
+                console.print(f"{name} {now.get(name, 'is gone')}", highlight=False)
+        told = now
         await asyncio.sleep(REFRESH_S)
 
 
@@ -103,6 +118,7 @@ async def _picture(site: Site, rate: _Rate) -> RenderableType:
     return Group(
         _nodes(await _list(site, NODE)),
         _pods(await _list(site, POD)),
+        _devices(await _list(site, DEVICE), await _list(site, DEVICE_STATUS)),
         Panel(Text("\n".join(_event_line(event) for event in events) or "none yet"), title="Events"),
         Panel(Text("\n".join(await _last_lines(site)) or "nothing yet"), title="What the pods say"),
         link,
@@ -147,6 +163,29 @@ def _pods(pods: list[dict[str, Any]]) -> Table:
             _age(metadata["creationTimestamp"]),
         )
     return table
+
+
+def _devices(devices: list[dict[str, Any]], statuses: list[dict[str, Any]]) -> Table:
+    table = _table("Devices", "Name", "State", "Reported", "Node", "Age")
+    by_name = {status["metadata"]["name"]: status for status in statuses}
+    for device in devices:
+        metadata = device["metadata"]
+        status = by_name.get(metadata["name"], {})
+        state = status.get("status", {}).get("state", "")
+        table.add_row(
+            metadata["name"],
+            Text(state or "unknown", style="green" if state == "online" else "yellow"),
+            _values(status),
+            device["spec"].get("nodeName", ""),
+            _age(metadata["creationTimestamp"]),
+        )
+    return table
+
+
+def _values(status: dict[str, Any]) -> str:
+    """Return what a device reports, in one line."""
+    twins = status.get("status", {}).get("twins", ())
+    return ", ".join(f"{twin['propertyName']} {twin['reported']['value']}" for twin in twins)
 
 
 def _waiting(status: dict[str, Any]) -> str:
