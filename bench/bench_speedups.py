@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests._speedups.builds import BUILDS
 from tests._speedups.test_envelope import RECORDED
+from tests._speedups.test_twinrequest import UPDATES
 
 KEY = b"\x12\x34\x56\x78"
 
@@ -52,6 +53,23 @@ def read_by(build: SimpleNamespace, wire: bytes) -> Callable[[], object]:
     return lambda: reader.feed(buffer, len(buffer))
 
 
+def update_by(build: SimpleNamespace) -> Callable[[], object]:
+    """Do with the recorded updates of twins all that DeviceTwin does but the commit."""
+    device = build.twin.Device("default/sensor-1", "sensor-1")
+    parse, report = build.twinrequest.parse, build.twinupdate.report
+
+    def update() -> object:
+        changes = build.twinupdate.Changes()
+        for payload in UPDATES:
+            outcome = report(device, parse(payload), 1_795_509_153_609, "5d3c5d3c", changes)
+        for twin in changes.dirty:
+            twin.is_dirty = False
+            twin.columns()
+        return outcome
+
+    return update
+
+
 def cases() -> dict[tuple[str, str], Callable[[], object]]:
     """Give each (what is done, who does it) its function."""
     made: dict[tuple[str, str], Callable[[], object]] = {}
@@ -77,6 +95,8 @@ def cases() -> dict[tuple[str, str], Callable[[], object]]:
         made[f"encode {size}", "json"] = lambda parsed=parsed: json.dumps(parsed)
         made[f"identify {size}", "orjson"] = lambda content=content: orjson.loads(content)
         made[f"read frame {size}", "websockets"] = read_by_websockets(wire)
+    for build in BUILDS:
+        made["update twins", build.build] = update_by(build)
     return made
 
 

@@ -20,6 +20,11 @@ RECORDED = [
     for line in (GOLDEN / "mqtt.log").read_text().splitlines()
     if line.split(" ", 2)[1].endswith(("/twin/update", "/update/result", "/update/document", "/update/delta"))
 ]
+UPDATES = [
+    line.split(" ", 2)[2].encode()
+    for line in (GOLDEN / "mqtt.log").read_text().splitlines()
+    if line.split(" ", 2)[1].endswith("/twin/update") and line.endswith("}")
+]
 WANTED = (
     "name",
     "is_null",
