@@ -14,7 +14,7 @@ import socket
 import ssl
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -71,13 +71,21 @@ class Mosquitto:
     """One broker; start, stop and kill it as often as you like: it keeps its port and, if persistent, its sessions."""
 
     def __init__(
-        self, folder: Path, *, with_password: bool = False, tls: TlsFiles | None = None, is_persistent: bool = False
+        self,
+        folder: Path,
+        *,
+        with_password: bool = False,
+        tls: TlsFiles | None = None,
+        is_persistent: bool = False,
+        settings: Sequence[str] = (),
     ) -> None:
+        """settings are further lines of its configuration."""
         self.folder = folder
         self.port = free_port()
         self.tls = tls
         self.with_password = with_password
         self.is_persistent = is_persistent
+        self._settings = settings
         self.process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -104,6 +112,7 @@ class Mosquitto:
             # Every change on disk before the next packet is read.
             lines += ["persistence true", f"persistence_location {self.folder}/"]
             lines += ["autosave_on_changes true", "autosave_interval 1"]
+        lines += self._settings
         path = self.folder / "mosquitto.conf"
         path.write_text("\n".join(lines) + "\n")
         return path

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 MAX_TOPIC_BYTES = 65_535
+# Of subscriptions that several clients divide among them.
+SHARE = "$share/"
 
 
 def _is_text(topic: str) -> bool:
@@ -21,9 +23,17 @@ def is_topic(topic: str) -> bool:
 
 
 def is_filter(text: str) -> bool:
-    """Tell whether text may be subscribed to: `+` fills a level, `#` the last one."""
+    """Tell whether text may be subscribed to: `+` fills a level, `#` the last one.
+
+    Of `$share/<group>/<filter>` all three parts have to be there. Brokers end the connection of whoever asks for less,
+    and would again each time.
+    """
     if not _is_text(text):
         return False
+    if text.startswith(SHARE):
+        group, _, text = text[len(SHARE) :].partition("/")
+        if not group or not text or "+" in group or "#" in group:
+            return False
     *parents, last = text.split("/")
     return all("#" not in level and ("+" not in level or level == "+") for level in parents) and (
         last in ("+", "#") or ("#" not in last and "+" not in last)
