@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from kubeedge.edgecore.edged import clock, labels
 from kubeedge.edgecore.edged.backoff import INITIAL_S, MAXIMUM_S, RESET_AFTER_S, Backoff
-from kubeedge.edgecore.edged.machine import Memory, Plan, Unhealthy, decide
+from kubeedge.edgecore.edged.machine import Memory, Plan, Unhealthy, Waiting, decide
 from kubeedge.edgecore.edged.observation import Observed, ObservedContainer, newest_first
 from kubeedge.edgecore.edged.pod import Pod
 from kubeedge.edgecore.edged.runtime.interface import (
@@ -482,6 +482,26 @@ def test_container_that_vanished_counts_as_failed(policy: str, is_finished: bool
         sim.apply(plan)
         plan = decide(sim.pod, sim.observed, sim.memory, sim.health, {"a": 2}, sim.now)
         assert [s.restart_count for s in plan.starts] == [3]
+
+
+@pytest.mark.parametrize("policy", ["Always", "OnFailure", "Never"])
+def test_container_that_was_made_but_not_started_is_made_again_without_being_counted(policy: str) -> None:
+    sim = Simulation(make_pod(policy))
+    sim.make_sandbox(0)
+    made = sim.start("a", 0)
+    sim.put(made, state=CREATED, started_at=0)
+    (start,) = sim.decide().starts
+    assert (start.restart_count, start.unstarted, start.failed_at) == (0, made.id, None)
+
+
+def test_container_whose_start_was_refused_counts() -> None:
+    sim = Simulation(make_pod())
+    sim.make_sandbox(0)
+    made = sim.start("a", 0)
+    sim.put(made, state=CREATED, started_at=0)
+    sim.memory.waiting["a"] = Waiting("RunContainerError", "no")
+    (start,) = sim.decide().starts
+    assert (start.restart_count, start.unstarted) == (1, made.id)
 
 
 def test_container_of_another_image_is_replaced() -> None:
