@@ -34,7 +34,7 @@ def problems(device: Device, model: Sequence[ModelProperty] | None) -> list[Prob
         if property_ is None:
             what = f"property {each.name!r} is not in DeviceModel {device.model!r}"
             found.append(Problem("UnknownProperty", what))
-        elif each.desired.value:
+        elif each.desired is not None and each.desired.value:
             wrong = _wrong(each.desired.value, property_)
             if wrong:
                 what = f"desired value {each.desired.value!r} of property {each.name!r} {wrong}"

@@ -23,7 +23,7 @@ class Property(msgspec.Struct):
     """A property of a device."""
 
     name: str = ""
-    desired: Desired = msgspec.field(default_factory=Desired)
+    desired: Desired | None = None
 
 
 class ModelProperty(msgspec.Struct, rename="camel"):
@@ -43,11 +43,11 @@ class _Reference(msgspec.Struct):
 class _Spec(msgspec.Struct, rename="camel"):
     node_name: str = ""
     device_model_ref: _Reference | None = None
-    properties: list[Property] = []
+    properties: list[Property] | None = None
 
 
 class _ModelSpec(msgspec.Struct):
-    properties: list[ModelProperty] = []
+    properties: list[ModelProperty] | None = None
 
 
 class _Metadata(msgspec.Struct):
@@ -85,7 +85,7 @@ class Device:
             spec, self.spec = _Spec(), b""
         self.node = spec.node_name
         self.model = spec.device_model_ref.name if spec.device_model_ref is not None else ""
-        self.properties = spec.properties
+        self.properties = spec.properties or []
 
     @property
     def use(self) -> str:
@@ -101,10 +101,18 @@ class Device:
 def model_properties(object: Object) -> list[ModelProperty]:
     """Return the properties of a DeviceModel; none of one that cannot be read."""
     try:
-        return _model_spec.decode(_document.decode(object.raw).spec).properties
+        return _model_spec.decode(_document.decode(object.raw).spec).properties or []
     except msgspec.DecodeError:
         malformed.inc()
         return []
+
+
+def spec_of(object: Object) -> bytes:
+    """Return the JSON text of the spec of a Device or DeviceModel, empty of one that cannot be read."""
+    try:
+        return bytes(_document.decode(object.raw).spec)
+    except msgspec.DecodeError:
+        return b""
 
 
 def by_node(object: Object) -> tuple[str, ...]:
@@ -122,4 +130,4 @@ def by_use(object: Object) -> tuple[str, ...]:
 def by_model(object: Object) -> tuple[str, ...]:
     """Index function: the model of a Device, as `<namespace>/<name>`."""
     device = Device(object)
-    return (f"{device.namespace}/{device.model}",)
+    return (f"{device.namespace}/{device.model}",) if device.model else ()

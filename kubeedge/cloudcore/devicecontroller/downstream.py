@@ -9,7 +9,7 @@ import orjson
 
 from kubeedge import resources
 from kubeedge.bus import Bus
-from kubeedge.cloudcore.devicecontroller.device import Device
+from kubeedge.cloudcore.devicecontroller.device import Device, spec_of
 from kubeedge.kube.api import Kind
 from kubeedge.kube.informer import EventType, Informer
 from kubeedge.kube.kinds import DEVICE, DEVICE_MODEL
@@ -21,14 +21,15 @@ HUB = "cloudhub"
 RESOURCE = "resource"
 TWIN = "twin"
 
+_OPERATIONS = {"ADDED": "insert", "MODIFIED": "update", "DELETED": "delete"}
+
 
 class Downstream:
     """Turns what happens to devices into messages to CloudHub, which sends what the node has not acked yet.
 
-    A model goes with the first device of a node that needs it and leaves with the last. Newer versions of a model that
-    a node has are sent by SyncController, like those of any other object (quirk Q33).
+    A model goes with the first device of a node that needs it and leaves with the last.
 
-    devices must have the indexes `node` and `use` (device.by_node, device.by_use).
+    devices must have the indexes `node`, `use` and `model` (device.by_node, device.by_use, device.by_model).
     """
 
     def __init__(self, bus: Bus, devices: Informer, models: Informer) -> None:
@@ -83,13 +84,11 @@ class Downstream:
             self._send("update", DEVICE, device.node, new)
 
     def _on_model(self, type_: EventType, new: Object, old: Object | None) -> None:
-        """Send a model that its devices have waited for."""
-        if type_ != "ADDED":
-            return
-        for object in self._devices.by_index("model", f"{new.namespace}/{new.name}"):
-            device = Device(object)
-            if device.node:
-                self._send("insert", DEVICE_MODEL, device.node, new)
+        """Tell each node that uses a model, whose devices may have waited for it, or need what is new (quirk Q33)."""
+        if type_ != "MODIFIED" or old is None or spec_of(old) != spec_of(new):
+            devices = map(Device, self._devices.by_index("model", f"{new.namespace}/{new.name}"))
+            for node in dict.fromkeys(device.node for device in devices if device.node):
+                self._send(_OPERATIONS[type_], DEVICE_MODEL, node, new)
 
     def _added(self, device: Device) -> None:
         if device.node:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,9 @@ log = logging.getLogger(__name__)
 WRITERS = 4
 CALL_TIMEOUT_S = 30.0
 RETRY_S = 1.0
+# Reports of one device that wait to be confirmed. Of more, which only come when the API is away for long, the oldest
+# stay unconfirmed: their node repeats them.
+MAX_UNCONFIRMED = 64
 
 writes = Counter("kubeedge_devicecontroller_status_writes_total", "DeviceStatuses written", labels=("operation",))
 failures = Counter("kubeedge_devicecontroller_status_failures_total", "Writes of DeviceStatuses that failed")
@@ -37,7 +41,7 @@ class _Pending:
 
     def __init__(self) -> None:
         self.report = Report()
-        self.written: list[Written] = []
+        self.written: deque[Written] = deque(maxlen=MAX_UNCONFIRMED)
         # In whose name a twin report is written where nodes are checked by the API, else empty.
         self.node = ""
 
@@ -62,9 +66,12 @@ class Statuses:
 
     async def run(self) -> None:
         """Write until cancelled."""
+        # A status that is only not in the cache yet is not made once more.
+        for informer in (self._devices, self._statuses):
+            await informer.synced()
         async with asyncio.TaskGroup() as group:
             for _ in range(WRITERS):
-                group.create_task(self._work(group))
+                group.create_task(self._work())
 
     def report(self, device: Device, report: Report, node: str, written: Written) -> None:
         """Have a report written; written is called once it is, or when it is clear that it never will be."""
@@ -98,7 +105,7 @@ class Statuses:
         if type_ == "DELETED" and self._devices.get(*key) is not None:
             self._want(key)
 
-    async def _work(self, group: asyncio.TaskGroup) -> None:
+    async def _work(self) -> None:
         while True:
             key = await self._jobs.get()
             pending = self._pending.pop(key, None)
@@ -179,9 +186,12 @@ class Statuses:
         except ApiError as error:
             if error.reason != "AlreadyExists":
                 raise
-            return
-        writes.inc("create")
-        self._ahead[device.namespace, device.name] = (Object.parse(raw).resource_version, [])
+            # Another replica was faster than our cache: what it has written must not be written over.
+            raw = await self._api.get(DEVICE_STATUS, device.namespace, device.name)
+        else:
+            writes.inc("create")
+        made = Object.parse(raw)
+        self._ahead[device.namespace, device.name] = (made.resource_version, _twins_of(made))
 
     async def _patch(self, device: Device, pending: _Pending) -> None:
         key = (device.namespace, device.name)
@@ -206,5 +216,9 @@ class Statuses:
         if ahead is not None:
             return ahead[1]
         object = self._statuses.get(*key)
-        twins = (object.data().get("status") or {}).get("twins") if object is not None else None
-        return twins if isinstance(twins, list) else []
+        return _twins_of(object) if object is not None else []
+
+
+def _twins_of(status: Object) -> list[dict[str, Any]]:
+    twins = (status.data().get("status") or {}).get("twins")
+    return twins if isinstance(twins, list) else []
