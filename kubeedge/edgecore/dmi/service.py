@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # A call whose message has not come by then is given up.
 RECEIVE_TIMEOUT_S = 10.0
+# What gRPC's clients take unless they are told otherwise.
+MAX_CLIENT_BYTES = 4 << 20
 # Devices converted before others get their turn.
 BATCH = 32
 
@@ -89,6 +91,8 @@ class Service(DeviceManagerServiceBase):
 
     async def _register(self, mapper: Mapper, *, with_data: bool) -> dmi.MapperRegisterResponse:
         response = dmi.MapperRegisterResponse()
+        models: dict[str, dmi.DeviceModel] = {}
+        order: list[str] = []
         known: set[str] | None = None
         since = self._registry.serial()
         if with_data:
@@ -96,16 +100,22 @@ class Service(DeviceManagerServiceBase):
             converter = Converter(exact_numbers=mapper.exact_numbers)
             for number, (key, device, model_key, model) in enumerate(self._registry.listed(mapper.protocol), start=1):
                 try:
-                    model_message = converter.model(model_key, model)
+                    if model_key not in models:
+                        models[model_key] = converter.model(model_key, model)
                     device_message = converter.device(key, device, model)
                 except ObjectError as error:
                     self._registry.refused(key, error)
                     continue
-                response.modelList.append(model_message)
                 response.deviceList.append(device_message)
+                order.append(model_key)
                 known.update((key, model_key))
                 if number % BATCH == 0:
                     await asyncio.sleep(0)
+        # Upstream's edge repeats a model beside each of its devices; that alone can make a list too long for a client.
+        response.modelList.extend(models[key] for key in order)
+        if mapper.exact_numbers or response.ByteSize() > MAX_CLIENT_BYTES:
+            del response.modelList[:]
+            response.modelList.extend(models[key] for key in dict.fromkeys(order))
         try:
             await self._registry.register(mapper, known, since)
         except TooManyMappersError as error:

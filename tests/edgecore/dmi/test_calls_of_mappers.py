@@ -166,6 +166,19 @@ async def test_list_has_a_model_beside_each_device(node: Node) -> None:
     response = await mapper.register()
     assert [one.name for one in response.deviceList] == ["a", "b"]
     assert [one.name for one in response.modelList] == ["thermo", "thermo"]
+    assert [one.name for one in (await mapper.register(exact=True)).modelList] == ["thermo"]
+
+
+async def test_list_that_would_be_too_long_for_a_client_has_each_model_once(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kubeedge.edgecore.dmi.service.MAX_CLIENT_BYTES", 300)
+    mapper = await node.mapper()
+    await node.say("insert", MODEL, model())
+    for name in ("a", "b", "c"):
+        await node.say("insert", f"default/device/{name}", device(name))
+    response = await mapper.register()
+    assert (len(response.deviceList), len(response.modelList)) == (3, 1)
 
 
 async def test_everything_that_can_be_empty_is_set(node: Node) -> None:
