@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from grpclib.client import Channel, UnaryUnaryMethod
 from grpclib.const import Cardinality, Status
-from grpclib.exceptions import GRPCError
+from grpclib.exceptions import GRPCError, StreamTerminatedError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +18,7 @@ from kubeedge.edgecore.dmi import connections, service
 from kubeedge.edgecore.dmi.listener import socket_path
 from kubeedge.proto import dmi_pb2 as dmi
 from tests.edgecore.dmi.conftest import MakeNode, Node
+from tests.edgecore.dmi.objects import device, model
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 METHOD = "/v1beta1.DeviceManagerService/ReportDeviceStatus"
@@ -182,3 +183,31 @@ async def test_any_bytes_as_a_message_get_an_answer(node: Node, body: bytes, met
     with suppress(GRPCError):
         await call(node, b"\0" + struct.pack(">I", len(body)) + body, method=f"/v1beta1.DeviceManagerService/{method}")
     assert node.is_running
+
+
+async def test_edge_ends_at_once_whatever_its_mappers_do(node: Node) -> None:
+    mapper = await node.mapper()
+    await mapper.register()
+    mapper.hangs = True
+    node.takes = False
+    await node.say("insert", "default/devicemodel/thermo", model())
+    await mapper.called(1)
+    reporting = asyncio.ensure_future(mapper.report(("temperature", "", "1")))
+    await node.until(lambda: node.published)
+    async with asyncio.timeout(1):
+        await node.stop()
+    with pytest.raises((GRPCError, OSError, StreamTerminatedError)):
+        await reporting
+
+
+@pytest.mark.parametrize("address", [b"", b"relative.sock", b"/nowhere/\xff\xfe.sock"])
+async def test_address_where_nobody_listens_is_only_tried_again(node: Node, address: bytes) -> None:
+    mapper = await node.mapper()
+    info = dmi.MapperInfo(name="m", protocol="modbus", address=address)
+    await mapper.edge.MapperRegister(dmi.MapperRegisterRequest(withData=True, mapper=info))
+    await node.say("insert", "default/devicemodel/thermo", model())
+    await node.say("insert", "default/device/sensor", device())
+    await asyncio.sleep(0.1)
+    assert len(node.dmi.deliveries["modbus"]) == 2
+    await mapper.register()
+    await node.quiet()
