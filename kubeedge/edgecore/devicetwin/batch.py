@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from kubeedge import topics
 from kubeedge._speedups.twin import Device, Twin
-from kubeedge._speedups.twinupdate import Changes
+from kubeedge._speedups.twinupdate import Changes, Outcome
 from kubeedge.edgecore.devicetwin.rows import Statement, Writing
 
 # Topic and payload.
@@ -59,6 +60,16 @@ class Batch:
     def tell(self, topic: str, payload: bytes, if_lost: Callable[[str], Publication] | None = None) -> None:
         """Publish if the group is stored, else what if_lost makes of the reason."""
         self.answers.append(Answer(lambda: (topic, payload), is_bound=True, if_lost=if_lost))
+
+    def take(self, device_id: str, outcome: Outcome) -> None:
+        """Take over what becomes of a request: the publications that follow, and news for the cloud."""
+        self.touched.add(device_id)
+        if outcome.document:
+            self.tell(topics.device_topic(device_id, topics.TWIN_UPDATE_DOCUMENT), outcome.document)
+        if outcome.delta:
+            self.tell(topics.device_topic(device_id, topics.TWIN_UPDATE_DELTA), outcome.delta)
+        if outcome.has_news:
+            self.news[device_id] = None
 
     def forget(self, device_id: str) -> None:
         """Leave out what was to be written of the twins of a device that is removed."""

@@ -15,9 +15,10 @@ from kubeedge._speedups.twinupdate import report, sync
 from kubeedge.bus import Bus, Done
 from kubeedge.edgecore.devicetwin import attributes, payloads, rows
 from kubeedge.edgecore.devicetwin.batch import Batch, Devices, Publication
-from kubeedge.edgecore.devicetwin.membership import Membership, refused
+from kubeedge.edgecore.devicetwin.membership import Membership
 from kubeedge.edgecore.devicetwin.payloads import PayloadError
 from kubeedge.edgecore.devicetwin.reports import Reports
+from kubeedge.edgecore.devicetwin.troubles import Troubles, dropped
 from kubeedge.message import EnvelopeError, Message, content_bytes, new_id
 from kubeedge.metrics import Counter
 from kubeedge.store.database import Database, StoreError
@@ -35,8 +36,6 @@ CAPACITY = 8192
 # Marks of what the cloud has heard are taken away this long after: a property that changes often is marked once.
 SETTLE_MS = 60_000
 SWEEP_S = 60.0
-# Devices whose errors are logged once each; those of further ones are only counted.
-MAX_TOLD = 1000
 
 NOT_FOUND = "update rejected due to the device is not existed"
 BAD_REQUEST_CODE = 400
@@ -48,7 +47,6 @@ STATES = frozenset(("online", "offline", "ok", "unknown", "unhealthy"))
 ONLINE = frozenset(("online", "ok"))
 
 updates = Counter("kubeedge_devicetwin_updates_total", "Updates of twins that were stored")
-dropped = Counter("kubeedge_devicetwin_dropped_total", "Inputs that were not taken", ("reason",))
 lost = Counter("kubeedge_devicetwin_lost_total", "Inputs whose changes could not be stored")
 
 Input = tuple[Callable[[Batch], None], Done | None]
@@ -74,11 +72,11 @@ class DeviceTwin:
         self._now_ms = now_ms
         self._devices: Devices = {}
         self._reports = Reports(bus, node, self._devices, now_ms)
-        self._membership = Membership(node, self._devices, now_ms, self._reports.removed)
+        self._troubles = Troubles()
+        self._membership = Membership(node, self._devices, now_ms, self._reports.removed, self._troubles)
         self._state_marks: set[str] = set()
         self._queue: deque[Input] = deque()
         self._wake = asyncio.Event()
-        self._told: set[str] = set()
         bus.register(MODULE, GROUP, self.receive)
         bus.register_topics(MODULE, self.receive_publication)
 
@@ -112,7 +110,7 @@ class DeviceTwin:
             work = None
         if work is None:
             # A topic without a namespace is among them: which one to take nobody can say (spec 04 Q5).
-            self._complain("unknown topic", topic, "no such action, or a device without its namespace")
+            self._troubles.drop("unknown topic", topic, "no such action, or a device without its namespace")
             if done is not None:
                 done()
             return
@@ -126,7 +124,7 @@ class DeviceTwin:
         try:
             content = content_bytes(message)
         except EnvelopeError as error:
-            self._complain("unreadable message", message.resource, str(error))
+            self._troubles.drop("unreadable message", message.resource, str(error))
             return
         resource = message.resource
         if resource == "node/connection":
@@ -142,7 +140,7 @@ class DeviceTwin:
         elif resource.startswith("device/") and "updated" in message.operation:
             self._put(partial(self._change_attributes, resource[len("device/") :], content), None)
         else:
-            self._complain("unknown message", resource, f"operation {message.operation} is not known")
+            self._troubles.drop("unknown message", resource, f"operation {message.operation} is not known")
 
     def _of_device(self, device_id: str, action: str, payload: bytes) -> Callable[[Batch], None] | None:
         if action == topics.TWIN_UPDATE:
@@ -210,17 +208,24 @@ class DeviceTwin:
             self._reports.held = batch.touched
             try:
                 batch.stored(await self._database.write(batch.writing().write))
-            except StoreError as error:
-                failure = error.reason
+            except Exception as error:
+                # Also a value that SQLite cannot take: what is in memory must not differ from what is stored.
+                failure = error.reason if isinstance(error, StoreError) else repr(error)
+                log.error("changes of devices not stored inputs=%d reason=%s", count, failure)
                 lost.inc(by=count)
                 self._state_marks.difference_update(batch.state_marks)
                 self._read_again(batch.touched)
             finally:
                 self._reports.held = frozenset()
-        for topic, payload in batch.publications(failure):
-            self._bus.publish(EVENT_BUS, topic, payload)
-        if failure is None:
-            self._report(batch)
+        try:
+            for topic, payload in batch.publications(failure):
+                self._bus.publish(EVENT_BUS, topic, payload)
+            if failure is None:
+                self._report(batch)
+        except Exception:
+            # A fault of a receiver must not end all answers.
+            dropped.inc("receiver failed")
+            log.exception("answers not handed on")
         for done in batch.dones:
             done()
 
@@ -251,7 +256,7 @@ class DeviceTwin:
     def _clear_marks(self, before_ms: int) -> None:
         """Forget the marks of what the cloud has had since before_ms, without waiting for it to be stored."""
         marks = [(twin.device, twin.name) for device in self._devices.values() for twin in device.settled(before_ms)]
-        states = {device_id for device_id in self._state_marks if self._reports.is_state_settled(device_id)}
+        states = {one for one in self._state_marks - self._reports.held if self._reports.is_state_settled(one)}
         self._state_marks -= states
         marks += [(device_id, "") for device_id in states]
         if marks:
@@ -269,30 +274,24 @@ class DeviceTwin:
         now_ms = self._now_ms()
         topic = topics.device_topic(device_id, topics.TWIN_UPDATE_RESULT)
         if device is None:
-            self._count_refused("update of an unknown device", device_id, NOT_FOUND)
+            self._troubles.refuse("update of an unknown device", device_id, NOT_FOUND)
             batch.say(topic, payloads.error(request.event_id, now_ms, NOT_FOUND_CODE, NOT_FOUND))
             return
         outcome = report(device, request, now_ms, new_id(), batch.changes)
         if outcome.reason:
-            self._count_refused("update", device_id, outcome.reason)
+            self._troubles.refuse("update", device_id, outcome.reason)
             batch.say(topic, payloads.error(request.event_id, now_ms, BAD_REQUEST_CODE, outcome.reason))
             return
         updates.inc()
-        batch.touched.add(device_id)
         batch.tell(topic, outcome.result, partial(self._not_stored, topic, request.event_id))
-        if outcome.document:
-            batch.tell(topics.device_topic(device_id, topics.TWIN_UPDATE_DOCUMENT), outcome.document)
-        if outcome.delta:
-            batch.tell(topics.device_topic(device_id, topics.TWIN_UPDATE_DELTA), outcome.delta)
-        if outcome.has_news:
-            batch.news[device_id] = None
+        batch.take(device_id, outcome)
 
     def _not_stored(self, topic: str, event_id: str, reason: str) -> Publication:
         return topic, payloads.error(event_id, self._now_ms(), INTERNAL_ERROR_CODE, reason)
 
     def _refuse(self, device_id: str, error: RequestError, batch: Batch) -> None:
         """Answer a request that cannot be read on the device's own topic, and where upstream does (spec 04 Q3)."""
-        self._count_refused("update", device_id, error.reason)
+        self._troubles.refuse("update", device_id, error.reason)
         now_ms = self._now_ms()
         for place, event_id in ((NO_DEVICE, ""), (device_id, error.event_id)):
             topic = topics.device_topic(place, topics.TWIN_UPDATE_RESULT)
@@ -318,7 +317,7 @@ class DeviceTwin:
         """Take twins from the cloud (spec 04 §3.6, deal type 1)."""
         device = self._devices.get(device_id)
         if device is None:
-            self._count_refused("sync of an unknown device", device_id, NOT_FOUND)
+            self._troubles.refuse("sync of an unknown device", device_id, NOT_FOUND)
             return
         try:
             request = parse(payload)
@@ -329,13 +328,7 @@ class DeviceTwin:
         if outcome.reason:
             self._refuse(device_id, RequestError(outcome.reason, request.event_id), batch)
             return
-        batch.touched.add(device_id)
-        if outcome.document:
-            batch.tell(topics.device_topic(device_id, topics.TWIN_UPDATE_DOCUMENT), outcome.document)
-        if outcome.delta:
-            batch.tell(topics.device_topic(device_id, topics.TWIN_UPDATE_DELTA), outcome.delta)
-        if outcome.has_news:
-            batch.news[device_id] = None
+        batch.take(device_id, outcome)
 
     # Devices
 
@@ -343,7 +336,7 @@ class DeviceTwin:
         try:
             change(payload, batch)
         except PayloadError as error:
-            self._count_refused("membership", self._node, str(error))
+            self._troubles.refuse("membership", self._node, str(error))
 
     def _list(self, payload: bytes, batch: Batch) -> None:
         batch.say_later(partial(self._members, payload))
@@ -363,11 +356,11 @@ class DeviceTwin:
         try:
             state = payloads.member(payloads.read_object(payload), "state", str, "")
         except PayloadError as error:
-            self._count_refused("state", device_id, str(error))
+            self._troubles.refuse("state", device_id, str(error))
             return
         device = self._devices.get(device_id)
         if device is None or state.lower() not in STATES:
-            self._count_refused("state", device_id, NOT_FOUND if device is None else f"state {state:.40} is unknown")
+            self._troubles.refuse("state", device_id, NOT_FOUND if device is None else f"state {state:.40} is unknown")
             return
         now_ms = self._now_ms()
         device.state = state
@@ -392,29 +385,11 @@ class DeviceTwin:
                 raise PayloadError(NOT_FOUND)
             changed = attributes.change(device, wanted, batch, is_whole=False)
         except PayloadError as error:
-            self._count_refused("attributes", device_id, str(error))
+            self._troubles.refuse("attributes", device_id, str(error))
             return
         if changed:
             told = payloads.attributes(event_id, self._now_ms(), changed)
             batch.tell(topics.device_topic(device_id, topics.UPDATED), told)
-
-    # What is wrong
-
-    def _count_refused(self, kind: str, device_id: str, reason: str) -> None:
-        refused.inc(kind)
-        self._tell(kind, device_id, reason)
-
-    def _complain(self, kind: str, subject: str, reason: str) -> None:
-        dropped.inc(kind)
-        self._tell(kind, subject, reason)
-
-    def _tell(self, kind: str, subject: str, reason: str) -> None:
-        """Log what is wrong with a device or topic the first time."""
-        key = f"{kind} {subject}"
-        is_new = key not in self._told and len(self._told) < MAX_TOLD
-        if is_new:
-            self._told.add(key)
-        log.log(logging.WARNING if is_new else logging.DEBUG, "%s subject=%s reason=%s", kind, subject, reason)
 
 
 def _unreadable(what: str, payload: bytes, error: PayloadError) -> str:

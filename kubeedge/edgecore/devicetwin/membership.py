@@ -16,29 +16,30 @@ from kubeedge.edgecore.devicetwin import attributes, payloads
 from kubeedge.edgecore.devicetwin.batch import Batch, Devices
 from kubeedge.edgecore.devicetwin.payloads import PayloadError, member
 from kubeedge.edgecore.devicetwin.rows import delete_device, insert_device
+from kubeedge.edgecore.devicetwin.troubles import Troubles
 from kubeedge.message import new_id
-from kubeedge.metrics import Counter
 
 log = logging.getLogger(__name__)
-
-refused = Counter("kubeedge_devicetwin_refused_total", "Inputs that were refused or not understood", ("kind",))
 
 
 class Membership:
     """Adds devices to the memory of DeviceTwin and takes them out again."""
 
-    def __init__(self, node: str, devices: Devices, now_ms: Callable[[], int], removed: Callable[[str], None]) -> None:
+    def __init__(
+        self, node: str, devices: Devices, now_ms: Callable[[], int], removed: Callable[[str], None], troubles: Troubles
+    ) -> None:
         """removed is told the id of each device that goes."""
         self._devices = devices
         self._now_ms = now_ms
         self._removed = removed
+        self._troubles = troubles
         self._topic = topics.node_topic(node, topics.MEMBERSHIP_UPDATED)
 
     def change(self, payload: bytes, batch: Batch) -> None:
         """Take a change: first what is added, then what is removed. Raises PayloadError."""
         document = payloads.read_object(payload)
-        added = _entries(document, "added_devices")
-        removed = _entries(document, "removed_devices")
+        added = self._entries(document, "added_devices")
+        removed = self._entries(document, "removed_devices")
         self._add_all(added, batch)
         for entry in removed:
             self._remove(entry, batch)
@@ -49,10 +50,20 @@ class Membership:
         if member(document, "devices", list) is None:
             # Not a node without devices, which has an empty list.
             raise PayloadError("no devices")
-        entries = _entries(document, "devices")
+        entries = self._entries(document, "devices")
         self._add_all(entries, batch)
         for device_id in self._devices.keys() - {entry["id"] for entry in entries}:
             self._remove({"id": device_id}, batch)
+
+    def _entries(self, document: dict[str, Any], name: str) -> list[dict[str, Any]]:
+        entries = []
+        for entry in member(document, name, list, []):
+            device_id = member(entry, "id", str) if isinstance(entry, dict) else None
+            if device_id:
+                entries.append({**entry, "id": device_id})
+            else:
+                self._troubles.refuse("membership", name, "an entry has no id")
+        return entries
 
     def _add_all(self, entries: list[dict[str, Any]], batch: Batch) -> None:
         for entry in entries:
@@ -60,8 +71,7 @@ class Membership:
                 self._add(entry, batch)
             except PayloadError as error:
                 # The others can be good.
-                refused.inc("membership")
-                log.warning("device not taken as told device=%s reason=%s", entry["id"], error)
+                self._troubles.refuse("membership", entry["id"], str(error))
 
     def _add(self, entry: dict[str, Any], batch: Batch) -> None:
         device_id = entry["id"]
@@ -96,13 +106,7 @@ class Membership:
         outcome = sync(device, request, self._now_ms(), new_id(), batch.changes)
         if outcome.reason:
             raise PayloadError(outcome.reason)
-        batch.touched.add(device.id)
-        if outcome.document:
-            batch.tell(topics.device_topic(device.id, topics.TWIN_UPDATE_DOCUMENT), outcome.document)
-        if outcome.delta:
-            batch.tell(topics.device_topic(device.id, topics.TWIN_UPDATE_DELTA), outcome.delta)
-        if outcome.has_news:
-            batch.news[device.id] = None
+        batch.take(device.id, outcome)
 
     def _remove(self, entry: dict[str, Any], batch: Batch) -> None:
         device_id = entry["id"]
@@ -116,15 +120,3 @@ class Membership:
         self._removed(device_id)
         shown = payloads.membership_entry(entry)
         batch.tell(self._topic, payloads.membership_change(new_id(), self._now_ms(), removed=shown))
-
-
-def _entries(document: dict[str, Any], name: str) -> list[dict[str, Any]]:
-    entries = []
-    for entry in member(document, name, list, []):
-        device_id = member(entry, "id", str) if isinstance(entry, dict) else None
-        if device_id:
-            entries.append({**entry, "id": device_id})
-        else:
-            refused.inc("membership")
-            log.warning("entry of a membership has no id list=%s", name)
-    return entries

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kubeedge.edgecore.devicetwin import devicetwin
-from kubeedge.edgecore.devicetwin.membership import refused
+from kubeedge.edgecore.devicetwin.troubles import dropped, refused
 from tests.edgecore.devicetwin.conftest import Node
 
 SENSOR = "default/sensor-1"
@@ -62,12 +61,12 @@ async def test_topic_that_names_no_device_is_told_in_the_log_once_and_done_q5(
 ) -> None:
     await node.add(SENSOR)
     caplog.set_level(logging.WARNING)
-    before = devicetwin.dropped.value("unknown topic")
+    before = dropped.value("unknown topic")
     for _ in range(3):
         assert await node.publish(topic, {"event_id": "e", "twin": {}}) == {}
     assert len(caplog.records) == 1
     assert topic in caplog.text
-    assert devicetwin.dropped.value("unknown topic") == before + 3
+    assert dropped.value("unknown topic") == before + 3
 
 
 @pytest.mark.parametrize("side", [{"actual": {}}, {"expected": {}}])
@@ -236,7 +235,7 @@ JSON = st.recursive(
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=st.data())
 async def test_no_input_stops_the_module(node: Node, data: st.DataObject) -> None:
-    failures = devicetwin.dropped.value("handler failed")
+    failures = dropped.value("handler failed")
     for _ in range(8):
         await node.publish(data.draw(TOPICS), data.draw(JSON.map(encoded) | st.binary(max_size=20)))
     resource = data.draw(
@@ -246,7 +245,7 @@ async def test_no_input_stops_the_module(node: Node, data: st.DataObject) -> Non
     await node.add(f"probe/{len(node.done)}")
     await node.publish(f"$hw/events/device/{SENSOR}/twin/get", {})
     assert not node.task.done()
-    assert devicetwin.dropped.value("handler failed") == failures
+    assert dropped.value("handler failed") == failures
 
 
 def encoded(value: Any) -> bytes:
