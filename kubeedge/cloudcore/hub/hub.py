@@ -290,7 +290,7 @@ class CloudHub:
             known = self._syncs.version(ref)
             if known is None:
                 self._syncs.create(delivery)
-            elif is_newer(delivery.version, known):
+            elif is_newer(delivery.version, known) or session.is_removing(delivery.key):
                 session.offer(delivery)
             else:
                 dropped.inc("known to the node")

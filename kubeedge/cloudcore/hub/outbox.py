@@ -84,8 +84,13 @@ class Delivery:
         return self.message.operation == "delete"
 
     def supersedes(self, older: Delivery) -> bool:
-        """Tell whether this one makes an earlier delivery of the same key pointless (spec 01 §6.3 rules 3 and 4)."""
-        return self.is_final or (not older.is_final and is_newer(self.version, older.version))
+        """Tell whether this one makes an earlier delivery of the same key pointless (spec 01 §6.3 rules 3 and 4).
+
+        An object that left a node may come back to it: a device is bound to it again, a model needed again.
+        """
+        if older.is_final and not self.is_final:
+            return older.removes_sync and self.message.operation == "insert"
+        return self.is_final or is_newer(self.version, older.version)
 
 
 class Outbox:
@@ -117,6 +122,11 @@ class Outbox:
             self._requeued.pop(older.message.id, None)
         self._waiting[new.key] = new
         return True
+
+    def is_removing(self, key: str) -> bool:
+        """Tell whether the object is about to leave the node."""
+        last = self._waiting.get(key) or self._by_key.get(key)
+        return last is not None and last.removes_sync
 
     def take(self, now_s: float) -> Delivery | None:
         """Return what to send next and count it as under way; None when there is nothing or the window is full."""

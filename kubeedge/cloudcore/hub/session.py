@@ -110,6 +110,10 @@ class NodeSession(Lane):
         if taken:
             self._pump()
 
+    def is_removing(self, key: str) -> bool:
+        """Tell whether the object of that key is about to leave the node, whatever was acknowledged of it."""
+        return self._objects.is_removing(key) or (self._devices is not None and self._devices.is_removing(key))
+
     def writable(self) -> None:
         """See Lane."""
         while self._held and self.connection.is_writable:

@@ -77,13 +77,15 @@ class ObjectSyncs:
         self._flushing: set[str] = set()
         # ObjectSyncs to create, and names of nodes whose records are to be written.
         self._jobs: asyncio.Queue[SyncRef | str] = asyncio.Queue()
+        # Those of devices and their models, one after the other: a model comes before the devices that need it.
+        self._ordered: asyncio.Queue[SyncRef | str] = asyncio.Queue()
         self._later: TimerWheel[SyncRef | str] = TimerWheel(_TICK_S, now())
 
     def version(self, ref: SyncRef) -> str | None:
         """Return the version that the node is known to have, NOTHING before any; None when no ObjectSync is known."""
         record = self._records.get(ref.node, {}).get(ref)
         if record is not None:
-            return record.version
+            return None if record.is_gone else record.version
         version = self._lookup(ref.namespace, ref.name)
         # Upstream gets stuck on an empty status (spec 01 §9 quirk 21).
         return NOTHING if version == "" else version
@@ -94,7 +96,7 @@ class ObjectSyncs:
         waiting = self._creating.get(delivery.sync)
         if waiting is None:
             self._creating[delivery.sync] = {delivery.key: delivery}
-            self._jobs.put_nowait(delivery.sync)
+            self._queue(delivery.sync).put_nowait(delivery.sync)
         elif delivery.key not in waiting or delivery.supersedes(waiting[delivery.key]):
             waiting[delivery.key] = delivery
 
@@ -111,7 +113,7 @@ class ObjectSyncs:
         record = records.get(ref)
         if delivery.removes_sync:
             records[ref] = _Record(delivery, delivery.version, is_gone=True)
-        elif record is None or is_newer(delivery.version, record.version):
+        elif record is None or record.is_gone or is_newer(delivery.version, record.version):
             records[ref] = _Record(delivery, delivery.version)
         self._schedule(ref.node)
 
@@ -122,11 +124,19 @@ class ObjectSyncs:
         """Write until cancelled."""
         async with asyncio.TaskGroup() as group:
             for _ in range(WRITERS):
-                group.create_task(self._work())
+                group.create_task(self._work(self._jobs))
+            group.create_task(self._work(self._ordered))
             while True:
                 await asyncio.sleep(_TICK_S)
                 for job in self._later.due(self._now()):
-                    self._jobs.put_nowait(job)
+                    self._queue(job).put_nowait(job)
+
+    def _queue(self, job: SyncRef | str) -> asyncio.Queue[SyncRef | str]:
+        if isinstance(job, SyncRef):
+            for delivery in self._creating.get(job, {}).values():
+                if delivery.message.source == "devicecontroller":
+                    return self._ordered
+        return self._jobs
 
     def _schedule(self, node: str) -> None:
         """Let the records of node be written at once, or when its last writing is long enough ago."""
@@ -137,9 +147,9 @@ class ObjectSyncs:
         else:
             self._later.set_earlier(node, at_s)
 
-    async def _work(self) -> None:
+    async def _work(self, jobs: asyncio.Queue[SyncRef | str]) -> None:
         while True:
-            job = await self._jobs.get()
+            job = await jobs.get()
             if isinstance(job, str):
                 await self._flush(job)
             else:

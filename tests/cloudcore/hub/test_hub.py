@@ -442,6 +442,17 @@ async def test_devices_go_one_after_the_other(api: KubeApi, authority: TestAutho
         assert (await node.next()).resource == "default/device/x"
 
 
+async def test_a_model_that_is_needed_again_follows_its_delete(api: KubeApi, authority: TestAuthority) -> None:
+    async with cloud(api, authority) as c:
+        node = await c.node()
+        c.known["default/e1.m"] = "2"
+        for operation in ("delete", "insert"):
+            resource = "node/e1/default/devicemodel/x"
+            c.send(operation, resource, pod(2, "m"), resource_version="2", source="devicecontroller")
+        for operation in ("delete", "insert"):
+            assert (await node.next_acked()).operation == operation
+
+
 async def test_only_the_latest_version_waits_for_a_node_that_is_slow(api: KubeApi, authority: TestAuthority) -> None:
     async with cloud(api, authority) as c:
         node = await c.node()

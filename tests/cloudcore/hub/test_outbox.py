@@ -74,6 +74,20 @@ def test_nothing_but_a_later_end_follows_a_delete() -> None:
     assert outbox.offer(delivery("a", 6, is_final=True))
 
 
+def test_what_comes_back_to_a_node_follows_its_delete() -> None:
+    """A device that is bound to the node again, or a model that is needed again in the version that the node had."""
+    outbox = Outbox()
+    gone, back = delivery("a", 5, "delete"), delivery("a", 5, "insert")
+    outbox.offer(gone)
+    assert drain(outbox) == [gone]
+    assert outbox.is_removing("a")
+    assert outbox.offer(back)
+    assert not outbox.is_removing("a")
+    assert drain(outbox) == []
+    outbox.acknowledge(gone.message.id)
+    assert drain(outbox) == [back]
+
+
 def test_a_message_is_sent_five_times_and_then_lets_others_pass() -> None:
     outbox = Outbox(window=1)
     stubborn, other = delivery("a", 1), delivery("b", 1)

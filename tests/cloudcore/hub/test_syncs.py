@@ -160,6 +160,34 @@ async def test_a_delete_removes_the_sync_and_its_absence_is_fine(api: KubeApi) -
         assert caught.value.code == 404
 
 
+async def test_what_comes_back_to_a_node_is_noted_after_its_delete(api: KubeApi) -> None:
+    """A model that is needed again, in the same version, before its removal is written down."""
+    async with world(api) as w:
+        ref = delivery().sync
+        assert ref is not None
+        w.syncs.create(delivery())
+        await w.until(lambda: bool(w.created))
+        w.known["default/e1.u1"] = "7"
+        w.syncs.acknowledged(delivery(operation="delete"))
+        assert w.syncs.version(ref) is None
+        w.syncs.create(delivery(operation="insert"))
+        await w.until(lambda: len(w.created) == 2)
+        w.syncs.acknowledged(delivery(operation="insert"))
+        assert w.syncs.version(ref) == "7"
+        await w.until(lambda: len(w.syncs) == 0)
+        assert (await w.read())["status"]["objectResourceVersion"] == "7"
+
+
+async def test_syncs_of_devices_are_made_in_their_order(api: KubeApi) -> None:
+    async with world(api) as w:
+        for number in range(20):
+            one = delivery(f"u{number}")
+            one.message.source = "devicecontroller"
+            w.syncs.create(one)
+        await w.until(lambda: len(w.created) == 20)
+        assert [one.key for one in w.created] == [f"u{number}" for number in range(20)]
+
+
 async def test_a_query_answer_makes_its_sync_when_it_is_acknowledged(api: KubeApi) -> None:
     async with world(api) as w:
         w.syncs.acknowledged(delivery(operation="response", namespace="", version="31"))
