@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import apsw
@@ -15,6 +15,9 @@ from kubeedge.store.database import Database
 log = logging.getLogger(__name__)
 
 Statement = tuple[str, tuple[Any, ...]]
+
+# Rows of twins that are read at once.
+PAGE = 500
 
 # A twin keeps its row; description and metadata have never had another content.
 _UPDATE_TWIN = (
@@ -58,11 +61,7 @@ def load(database: Database, device_id: str | None = None) -> Loaded:
         devices[id_] = Device(id_, *(text or "" for text in texts))
     # Types are few: one object each, not one for each twin. Names of properties as well.
     shared: dict[str, str] = {}
-    columns = (
-        "deviceid,name,expected,actual,expected_meta,actual_meta,expected_version,actual_version,optional,attr_type,id"
-        " FROM device_twin"
-    )
-    for row in _select(database, columns, "deviceid", device_id, " ORDER BY id"):
+    for row in _twin_rows(database, device_id):
         device = devices.get(row[0])
         if device is not None and row[1]:
             device.add(_twin(device.id, shared.setdefault(row[1], row[1]), row, shared))
@@ -90,6 +89,19 @@ def _select(
     if device_id is None:
         return database.read(f"SELECT {columns}{order}")
     return database.read(f"SELECT {columns} WHERE {key}=?{order}", (device_id,))
+
+
+def _twin_rows(database: Database, device_id: str | None) -> Iterator[tuple[Any, ...]]:
+    """Give the rows of twins in the order of their ids, a page at a time: all at once would take what the twins do."""
+    condition, bindings = ("", ()) if device_id is None else ("AND deviceid=?", (device_id,))
+    sql = (
+        "SELECT deviceid,name,expected,actual,expected_meta,actual_meta,expected_version,actual_version,optional,"
+        f"attr_type,id FROM device_twin WHERE id>? {condition} ORDER BY id LIMIT {PAGE}"
+    )
+    last = -1
+    while page := database.read(sql, (last, *bindings)):
+        yield from page
+        last = page[-1][-1]
 
 
 def _twin(device_id: str, name: str, row: tuple[Any, ...], shared: dict[str, str]) -> Twin:
