@@ -17,7 +17,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import gmqtt
 from gmqtt.mqtt.constants import MQTTv311
@@ -184,14 +184,22 @@ class Heard(NamedTuple):
     is_retained: bool
 
 
+class Reachable(Protocol):
+    """Where a client finds a broker on loopback, and whether it has to say who it is."""
+
+    port: int
+    with_password: bool
+
+
 class TestClient:
     """A client as any application has one: plain gmqtt, connected anew by itself when the broker was away."""
 
     __test__ = False
 
-    def __init__(self, broker: Mosquitto, client_id: str) -> None:
+    def __init__(self, broker: Reachable, client_id: str, *, keeps_session: bool = False) -> None:
+        """With keeps_session the broker knows subscriptions and publications for this client while it is away."""
         self._broker = broker
-        self._client: Any = gmqtt.Client(client_id, clean_session=False)
+        self._client: Any = gmqtt.Client(client_id, clean_session=not keeps_session)
         self._client.set_config({"reconnect_delay": 0.1, "reconnect_retries": -1})
         self._client.on_message = self._on_message
         self._client.on_connect = self._on_connect
@@ -239,9 +247,11 @@ class TestClient:
 
 
 @asynccontextmanager
-async def client(broker: Mosquitto, client_id: str = "tester", **arguments: Any) -> AsyncIterator[TestClient]:
+async def client(
+    broker: Reachable, client_id: str = "tester", *, keeps_session: bool = False, **arguments: Any
+) -> AsyncIterator[TestClient]:
     """Connect a client until the block is left; arguments are those of connect()."""
-    tester = TestClient(broker, client_id)
+    tester = TestClient(broker, client_id, keeps_session=keeps_session)
     await tester.connect(**arguments)
     try:
         yield tester

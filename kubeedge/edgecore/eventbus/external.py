@@ -71,13 +71,10 @@ class ExternalBroker:
         self._to_forget: set[str] = set()
         self._connection: Connection | None = None
         self._is_version_31 = False
-        is_connected.read_from(lambda: float(self._connection is not None))
+        # Tells whether there is a connection, with all its subscriptions.
+        self.is_connected = False
+        is_connected.read_from(lambda: float(self.is_connected))
         backlog.read_from(lambda: float(len(self._outbox)))
-
-    @property
-    def is_connected(self) -> bool:
-        """Tell whether there is a connection now."""
-        return self._connection is not None
 
     def publish(self, topic: str, payload: bytes, done: Done | None = None) -> None:
         """See Broker."""
@@ -147,8 +144,10 @@ class ExternalBroker:
             await connection.open(self._address.host, self._address.port, tls_context(self._address, self._tls))
             self._connection = connection
             connections.inc()
-            log.info("broker connected address=%s:%d client=%s", *self._address[:2], self._client_id)
             await self._ask(connection)
+            self.is_connected = not connection.lost.done()
+            if self.is_connected:
+                log.info("broker connected address=%s:%d client=%s", *self._address[:2], self._client_id)
             return await asyncio.shield(connection.lost)
         except RefusedError as error:
             self._is_version_31 = error.code == UNACCEPTABLE_VERSION and not self._is_version_31
@@ -158,6 +157,7 @@ class ExternalBroker:
             raise
         finally:
             self._connection = None
+            self.is_connected = False
             await connection.close()
 
     async def _ask(self, connection: Connection) -> None:

@@ -24,9 +24,11 @@ def test_url_gives_host_port_and_whether_tls_is_spoken(url: str, address: Addres
     assert parse(url) == address
 
 
-@pytest.mark.parametrize("url", ["", "127.0.0.1:1883", "ws://b:80", "http://b", "tcp://", "tcp://b:99999", "tcp://[::1"])
+@pytest.mark.parametrize(
+    "url", ["", "127.0.0.1:1883", "ws://b:80", "http://b", "tcp://", "tcp://b:99999", "tcp://[::1"]
+)
 def test_url_that_names_no_broker_says_so(url: str) -> None:
-    with pytest.raises(AddressError, match="scheme|host|ort|IPv6|range"):
+    with pytest.raises(AddressError, match=r"scheme|host|[Pp]ort|IPv6"):
         parse(url)
 
 

@@ -27,8 +27,6 @@ UPDATE = "$hw/events/device/default/d1/twin/update"
 
 async def connected(broker: ExternalBroker) -> None:
     await until(lambda: broker.is_connected)
-    # Its subscriptions are answered a moment later.
-    await asyncio.sleep(0.1)
 
 
 async def test_publications_come_and_go(shared_broker: Mosquitto) -> None:
@@ -87,8 +85,9 @@ async def test_acknowledgement_to_the_broker_waits_until_the_receiver_is_done(sh
     """What was handed over but not stored when edgecore dies comes again."""
     name = "dies-before-the-commit"
     async with client(shared_broker) as tester:
-        async with running(external(shared_broker.port, name), TWIN) as taken:
-            await asyncio.sleep(0.5)
+        broker = external(shared_broker.port, name)
+        async with running(broker, TWIN) as taken:
+            await connected(broker)
             taken.holds = True
             for number in range(3):
                 tester.publish(UPDATE, b"%d" % number)
@@ -102,8 +101,9 @@ async def test_acknowledgement_to_the_broker_waits_until_the_receiver_is_done(sh
 async def test_publications_wait_at_the_broker_while_the_node_is_down(shared_broker: Mosquitto) -> None:
     name = "was-away"
     async with client(shared_broker) as tester:
-        async with running(external(shared_broker.port, name), TWIN):
-            await asyncio.sleep(0.5)
+        broker = external(shared_broker.port, name)
+        async with running(broker, TWIN):
+            await connected(broker)
         for number in range(50):
             tester.publish(UPDATE, b"%d" % number)
         await asyncio.sleep(0.2)
@@ -183,7 +183,7 @@ async def test_filter_that_the_broker_refuses_is_told_and_costs_no_other(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (plugin,) = Path("/usr/lib").glob("*/mosquitto_dynamic_security.so")
-    allowed = {name: True for name in ("publishClientSend", "publishClientReceive", "subscribe", "unsubscribe")}
+    allowed = dict.fromkeys(("publishClientSend", "publishClientReceive", "subscribe", "unsubscribe"), True)
     role = {"rolename": "r", "acls": [{"acltype": "subscribeLiteral", "topic": "secret", "allow": False}]}
     rules = {
         "defaultACLAccess": allowed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -50,7 +51,9 @@ def varint(value: int) -> bytes:
 
 
 PACKETS = st.one_of(
-    st.builds(publish, st.text(max_size=20).map(str.encode), st.binary(max_size=300), st.integers(1, 65_535) | st.none()),
+    st.builds(
+        publish, st.text(max_size=20).map(str.encode), st.binary(max_size=300), st.integers(1, 65_535) | st.none()
+    ),
     st.integers(0, 65_535).map(lambda number: b"\x40\x02" + number.to_bytes(2, "big")),
     st.just(b"\xd0\x00"),
     st.binary(max_size=130).map(lambda body: b"\x90" + varint(len(body)) + body),
@@ -75,12 +78,10 @@ def test_pieces_give_the_same_packets_as_the_whole(packets: list[bytes], sizes: 
 def test_no_bytes_do_more_than_end_the_connection(stream: bytes, sizes: list[int]) -> None:
     heard = Heard()
     position = 0
-    try:
+    with contextlib.suppress(MalformedError):
         for size in [*sizes, len(stream)]:
             heard.reader.feed(stream[position : position + size])
             position += size
-    except MalformedError as error:
-        assert str(error)
 
 
 def test_publication_is_taken_apart() -> None:
@@ -122,7 +123,14 @@ def test_topic_that_is_no_text_is_passed_over() -> None:
         b"\x34\x05\x00\x01t\x00\x01",
         b"\x90" + varint(2 << 20) + b"x" * 70_000,
     ],
-    ids=["length without end", "no room for an id", "topic beyond the packet", "no topic", "QoS 2", "large and no PUBLISH"],
+    ids=[
+        "length without end",
+        "no room for an id",
+        "topic beyond the packet",
+        "no topic",
+        "QoS 2",
+        "large and no PUBLISH",
+    ],
 )
 def test_what_is_not_mqtt_is_an_error(stream: bytes) -> None:
     with pytest.raises(MalformedError):
