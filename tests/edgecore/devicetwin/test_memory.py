@@ -17,6 +17,7 @@ LIMIT_BYTES = 10 << 20
 
 async def test_thousand_devices_with_ten_properties_stay_small(node: Node) -> None:
     def fill(connection: apsw.Connection) -> None:
+        meta, version = '{"timestamp":1795541899635}', '{"cloud":0,"edge":312}'
         for number in range(DEVICES):
             device = f"default/device-{number}"
             connection.execute("INSERT INTO device VALUES (?,?,'','online','')", (device, f"device-{number}"))
@@ -24,8 +25,7 @@ async def test_thousand_devices_with_ten_properties_stay_small(node: Node) -> No
                 "INSERT INTO device_twin (deviceid,name,expected,actual,expected_meta,actual_meta,expected_version,"
                 "actual_version,optional,attr_type) VALUES (?,?,?,?,?,?,?,?,1,'float')",
                 [
-                    (device, f"property-{i}", f"{number}.{i}", f"{number}.5", *['{"timestamp":1795541899635}'] * 2)
-                    + ('{"cloud":0,"edge":1}', '{"cloud":0,"edge":312}')
+                    (device, f"property-{i}", f"{number}.{i}", f"{number}.5", meta, meta, version, version)
                     for i in range(PROPERTIES)
                 ],
             )
