@@ -222,11 +222,18 @@ class Informer:
             if old.uid != new.uid:
                 self._remove(old)
                 old = None
-        self._unindex(key, old)
         self._objects[key] = new
         for name, function in self._index_functions.items():
-            for value in function(new):
-                self._indexes[name].setdefault(value, {})[key] = None
+            values = function(new)
+            if old is not None:
+                # Mostly the same, and then the key stands in the index already.
+                before = function(old)
+                if before == values:
+                    continue
+                self._unindex(name, before, key)
+            index = self._indexes[name]
+            for value in values:
+                index.setdefault(value, {})[key] = None
         type_: EventType = "ADDED" if old is None else "MODIFIED"
         for handler in self._handlers:
             self._tell(handler, type_, new, old)
@@ -236,22 +243,20 @@ class Informer:
         old = self._objects.get(key)
         if old is None or old.uid != last.uid:
             return
-        self._unindex(key, old)
+        for name, function in self._index_functions.items():
+            self._unindex(name, function(old), key)
         del self._objects[key]
         for handler in self._handlers:
             self._tell(handler, "DELETED", last, old)
 
-    def _unindex(self, key: tuple[str, str], old: Object | None) -> None:
-        if old is None:
-            return
-        for name, function in self._index_functions.items():
-            index = self._indexes[name]
-            for value in function(old):
-                keys = index.get(value)
-                if keys is not None:
-                    keys.pop(key, None)
-                    if not keys:
-                        del index[value]
+    def _unindex(self, name: str, values: Iterable[str], key: tuple[str, str]) -> None:
+        index = self._indexes[name]
+        for value in values:
+            keys = index.get(value)
+            if keys is not None:
+                keys.pop(key, None)
+                if not keys:
+                    del index[value]
 
     def _tell(self, handler: OnEvent, type_: EventType, new: Object, old: Object | None) -> None:
         try:

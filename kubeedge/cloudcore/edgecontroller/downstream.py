@@ -93,11 +93,15 @@ class Downstream:
         self._send_referenced("delete" if type_ == "DELETED" else "update", "secret", new)
 
     def _send_referenced(self, operation: str, type_: str, object: Object) -> None:
+        wire = resources.build(object.namespace, type_, object.name)
         for node in self._locations.nodes(Reference(type_, object.namespace, object.name)):
             if node in self._known:
-                self._send(node, operation, type_, object)
+                self._send_wire(node, operation, wire, object)
 
     def _send(self, node: str, operation: str, type_: str, object: Object) -> None:
-        resource = resources.for_node(node, resources.build(object.namespace, type_, object.name))
+        self._send_wire(node, operation, resources.build(object.namespace, type_, object.name), object)
+
+    def _send_wire(self, node: str, operation: str, wire: str, object: Object) -> None:
+        resource = resources.for_node(node, wire)
         message = new_message(MODULE, GROUP, operation, resource, object.raw, resource_version=object.resource_version)
         self._bus.send(HUB, message)

@@ -15,7 +15,7 @@ from kubeedge import resources
 from kubeedge._speedups import routing
 from kubeedge._speedups.envelope import Message, encode
 from kubeedge._speedups.frames import DEFAULT_MAX_MESSAGE, GOING_AWAY, NORMAL, TEXT, frame
-from kubeedge._speedups.objects import Identity, ScanError, identify
+from kubeedge._speedups.objects import ScanError, identify
 from kubeedge.bus import Bus
 from kubeedge.cloudcore.hub.annotator import Annotator
 from kubeedge.cloudcore.hub.outbox import Delivery, SyncRef
@@ -99,9 +99,8 @@ class CloudHub:
         self._wheel: TimerWheel[NodeSession] = TimerWheel(_TICK_S, self.now())
         self._syncs = ObjectSyncs(api, object_sync_lookup, self._sync_created, now=self.now)
         self._annotator = Annotator(api, local_ip)
-        # What was identified and framed last: a push to many nodes is the same bytes for each.
+        # What was delivered and framed last: a push to many nodes is the same bytes for each.
         self._pushed: Delivery | None = None
-        self._identity = Identity()
         self._framed_message: Message | None = None
         self._framed_resource = ""
         self._framed = b""
@@ -227,6 +226,12 @@ class CloudHub:
         if session is None:
             dropped.inc("no session")
             return
+        pushed = self._pushed
+        if pushed is not None and wire == pushed.resource and _is_same_push(message, pushed.message):
+            # To many nodes at once: the same envelope for each, for ids only have to be unique within a session.
+            downstream_messages.inc("reliable")
+            self._deliver(session, pushed.to(node))
+            return
         if not routing.needs_ack(message, wire):
             if message.operation == "delete" and wire == f"null/node/{node}":
                 session.connection.close(NORMAL, "node was deleted")
@@ -247,16 +252,10 @@ class CloudHub:
         """Make the reliable delivery of a message, None when it has nothing to be told apart by (spec 01 §6.3)."""
         if message.group != "resource":
             return None
-        pushed = self._pushed
-        if pushed is not None and wire == pushed.resource and _is_same_push(message, pushed.message):
-            # To many nodes at once: the same envelope for each, for ids only have to be unique within a session.
-            message = pushed.message
-            identity = self._identity
-        else:
-            try:
-                identity = identify(message.content)
-            except ScanError:
-                return None
+        try:
+            identity = identify(message.content)
+        except ScanError:
+            return None
         version = message.resource_version or identity.resource_version
         is_final = message.operation == "delete" or identity.is_deleting
         if not is_final and not (version and identity.uid):
@@ -276,7 +275,6 @@ class CloudHub:
             name=name,
         )
         self._pushed = delivery
-        self._identity = identity
         return delivery
 
     def _deliver(self, session: NodeSession, delivery: Delivery) -> None:
@@ -318,6 +316,7 @@ def _is_same_push(one: Message, other: Message) -> bool:
         and one.operation == other.operation
         and one.resource_version == other.resource_version
         and one.source == other.source
+        and one.group == other.group
         and not one.parent_id
         and not other.parent_id
     )

@@ -73,6 +73,21 @@ class Delivery:
         self.sends = 0
         self.due_s = 0.0
 
+    def to(self, node: str) -> Delivery:
+        """Return the delivery of the same message to another node."""
+        sync = self.sync
+        return Delivery(
+            self.message,
+            self.resource,
+            self.key,
+            None if sync is None else SyncRef(node, sync.namespace, sync.uid),
+            self.version,
+            is_final=self.is_final,
+            api_version=self.api_version,
+            kind=self.kind,
+            name=self.name,
+        )
+
     @property
     def is_response(self) -> bool:
         """Tell whether somebody on the node waits for this very message."""

@@ -16,7 +16,7 @@ from kubeedge.cloudcore.synccontroller.sync import Sync, split_name
 from kubeedge.kube.api import Kind, KubeApi
 from kubeedge.kube.caches import Caches
 from kubeedge.kube.informer import EventType, Informer
-from kubeedge.kube.kinds import DEVICE, DEVICE_MODEL, NODE, POD
+from kubeedge.kube.kinds import CONFIG_MAP, DEVICE, DEVICE_MODEL, NODE, POD, SECRET
 from kubeedge.kube.object import Object, is_newer
 from kubeedge.message import Message, new_message
 
@@ -32,6 +32,10 @@ HUB = "cloudhub"
 
 # Only repairs what an event should have repaired already: upstream does nothing else, every 5 s.
 FULL_PASS_S = 300.0
+# What EdgeController pushes to the nodes that use it. Left to us are those that just have it, so it is looked at when
+# the others had the time to acknowledge: after once to twice this time.
+_PUSHED = (CONFIG_MAP, SECRET)
+SETTLE_S = 1.5
 # A pass gives way to everything else after so many syncs (about 2 ms).
 PASS_CHUNK = 200
 
@@ -45,7 +49,8 @@ _corrections = metrics.Counter(
 class SyncController:
     """Looks at the syncs of a node when it connects and at the syncs of an object when it changes.
 
-    Kinds that EdgeController pushes itself, Pods and Nodes, are only looked at when their node connects. Syncs of nodes
+    Kinds that EdgeController pushes itself, Pods and Nodes, are only looked at when their node connects; ConfigMaps and
+    Secrets, which it pushes to the nodes that use them, a little after they change. Syncs of nodes
     that are not connected here are left alone, another replica may have them; a sync without a status counts as "0"
     (spec 03 §3.5).
 
@@ -65,6 +70,7 @@ class SyncController:
         is_connected: Callable[[str], bool],
         belongs: Callable[[Kind, Object, str], bool] = lambda kind, object, node: True,
         full_pass_s: float = FULL_PASS_S,
+        settle_s: float = SETTLE_S,
     ) -> None:
         self._bus = bus
         self._caches = caches
@@ -73,6 +79,10 @@ class SyncController:
         self._is_connected = is_connected
         self._belongs = belongs
         self._full_pass_s = full_pass_s
+        self._settle_s = settle_s
+        # UIDs of objects that have just changed and of those that changed before, in the order in which they did.
+        self._changed: dict[str, None] = {}
+        self._settling: dict[str, None] = {}
         self._mapping = KindMapping(caches)
         self._removal = Removal(api)
         # What a sync calls its kind -> the cache of that kind, None until it has synced or when there is no such kind.
@@ -90,6 +100,7 @@ class SyncController:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._removal.run())
             group.create_task(self._pass())
+            group.create_task(self._settle())
             while True:
                 group.create_task(self._follow(await self._unfollowed.get()))
 
@@ -118,9 +129,19 @@ class SyncController:
                     self._removal.add(informer.kind, sync)
 
     def _on_object(self, type_: EventType, new: Object, old: Object | None) -> None:
-        for informer in self._syncs:
-            for sync in informer.by_index("object", new.uid):
-                self._examine(sync)
+        self._examine_all(new.uid)
+
+    def _on_pushed_object(self, type_: EventType, new: Object, old: Object | None) -> None:
+        self._settling.pop(new.uid, None)
+        self._changed[new.uid] = None
+
+    async def _settle(self) -> None:
+        """Look at what EdgeController pushes once that may be settled."""
+        while True:
+            await asyncio.sleep(self._settle_s)
+            due, self._settling, self._changed = self._settling, self._changed, {}
+            for uid in due:
+                self._examine_all(uid)
 
     async def _pass(self) -> None:
         """Examine everything, at once and then from time to time."""
@@ -144,7 +165,9 @@ class SyncController:
         informer = self._caches.open(kind)
         await informer.synced()
         self._followed[named] = informer
-        if kind not in (POD, NODE):
+        if kind in _PUSHED:
+            informer.on_event(self._on_pushed_object, replay=False)
+        elif kind not in (POD, NODE):
             informer.on_event(self._on_object, replay=False)
         for syncs in self._syncs:
             for object in syncs.objects():
@@ -162,6 +185,12 @@ class SyncController:
             if kind:
                 self._unfollowed.put_nowait(named)
         return self._followed[named]
+
+    def _examine_all(self, uid: str) -> None:
+        """Examine every sync of an object."""
+        for informer in self._syncs:
+            for sync in informer.by_index("object", uid):
+                self._examine(sync)
 
     def _examine(self, sync: Object) -> None:
         correction = self._correction(sync)

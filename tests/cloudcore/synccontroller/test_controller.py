@@ -43,6 +43,7 @@ class Cloud:
             self.cluster_syncs,
             is_connected=lambda node: node in self.connected,
             full_pass_s=3600,
+            settle_s=0.1,
         )
 
     async def config_map(self, name: str = "app") -> dict[str, Any]:
@@ -182,6 +183,22 @@ async def test_a_change_of_an_object_is_told_to_nodes_that_have_it(cloud: Cloud)
         )
         update = await cloud.hub.push("update", "node/e1/default/persistentvolumeclaim/c")
         assert orjson.loads(update.content)["kind"] == "PersistentVolumeClaim"
+
+
+async def test_what_is_pushed_anyway_is_looked_at_when_that_has_settled(cloud: Cloud) -> None:
+    body = {"metadata": {"name": "app"}, "data": {"a": "b"}}
+    made = orjson.loads(await cloud.api.create(CONFIG_MAP, "default", orjson.dumps(body)))
+    await cloud.sync("e1", made["metadata"]["uid"], made["metadata"]["resourceVersion"])
+    async with cloud:
+        await asyncio.sleep(0.1)
+        for value in b"cde":
+            patch = b'{"data":{"a":"%c"}}' % value
+            await cloud.api.patch(CONFIG_MAP, "default", "app", patch, MERGE_PATCH)
+            assert cloud.hub.sent == []
+        update = await cloud.hub.push("update", "node/e1/default/configmap/app")
+        assert orjson.loads(update.content)["data"] == {"a": "e"}
+        await cloud.api.delete(CONFIG_MAP, "default", "app")
+        await cloud.hub.push("delete", "node/e1/default/configmap/app")
 
 
 async def test_custom_kinds_are_found_by_their_definition(cloud: Cloud) -> None:
