@@ -61,8 +61,9 @@ class Conditions:
             pause_s = at_s - time.monotonic()
             if pause_s > 0:
                 await asyncio.sleep(pause_s)
-            del self._waiting[key]
-            await self._look_at(key)
+            # Unless it was deleted meanwhile.
+            if self._waiting.pop(key, None) is not None:
+                await self._look_at(key)
 
     def _on_device(self, type_: EventType, new: Object, old: Object | None) -> None:
         key = (new.namespace, new.name)
@@ -88,9 +89,9 @@ class Conditions:
         model = self._models.get(device.namespace, device.model)
         found = problems(device, model_properties(model) if model is not None else None)
         (self._invalid.add if found else self._invalid.discard)(key)
-        known = (object.data().get("status") or {}).get("conditions")
-        others = [each for each in known or () if isinstance(each, dict) and each.get("type") != CONDITION]
-        before = next((each for each in known or () if isinstance(each, dict) and each.get("type") == CONDITION), None)
+        known = _conditions(object)
+        others = [each for each in known if each.get("type") != CONDITION]
+        before = next((each for each in known if each.get("type") == CONDITION), None)
         if before is None and not found:
             return
         condition = _condition(found)
@@ -110,6 +111,12 @@ class Conditions:
                 self._look_later(key, RETRY_S)
             return
         log.info("device looked at device=%s valid=%s message=%s", device.id, not found, condition["message"])
+
+
+def _conditions(device: Object) -> list[dict[str, Any]]:
+    """Return what of the conditions has the shape of such; the schema lets through anything."""
+    known = (device.data().get("status") or {}).get("conditions")
+    return [each for each in known if isinstance(each, dict)] if isinstance(known, list) else []
 
 
 def _condition(found: list[Problem]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pytest
 
 from kubeedge.cloudcore.devicecontroller.checks import problems
 from kubeedge.cloudcore.devicecontroller.device import Device, ModelProperty
+from kubeedge.kube.api import MERGE_PATCH
 from kubeedge.kube.kinds import DEVICE, EVENT
 from kubeedge.kube.object import Object
 from tests.cloudcore.devicecontroller.conftest import Cloud
@@ -88,3 +89,25 @@ async def test_a_bad_device_says_why_until_it_is_well_and_stops_no_other(cloud: 
 
     await until(is_well)
     assert await condition(cloud, "good") is None
+
+
+async def test_a_device_that_goes_before_it_is_looked_at_harms_nobody(cloud: Cloud) -> None:
+    await cloud.device("brief")
+    await cloud.device("bad")
+    await until(lambda: cloud.informers[0].get("default", "bad"))
+    await cloud.api.delete(DEVICE, "default", "brief")
+    assert (await until(lambda: condition(cloud, "bad")))["reason"] == "ModelNotFound"
+
+
+@pytest.mark.parametrize("conditions", [5, "text", {"a": 1}, [None, 7]])
+async def test_conditions_of_any_shape_harm_nobody(cloud: Cloud, conditions: object) -> None:
+    await cloud.device("bad")
+    await until(lambda: cloud.informers[0].get("default", "bad"))
+    await cloud.api.patch(DEVICE, "default", "bad", orjson.dumps({"status": {"conditions": conditions}}), MERGE_PATCH)
+
+    async def is_told() -> bool:
+        document = orjson.loads(await cloud.api.get(DEVICE, "default", "bad"))
+        found = document["status"]["conditions"]
+        return isinstance(found, list) and any(isinstance(each, dict) and each["type"] == "Valid" for each in found)
+
+    await until(is_told)
