@@ -49,11 +49,12 @@ Tell = Callable[[str, str, str], None]
 
 @dataclass(slots=True)
 class _Failure:
-    """How pulls have failed since the last that went well."""
+    """How pulls have failed since the last that went well. is_useless: it was there, and nothing could use it."""
 
     backoff: Backoff
     reason: str = ""
     message: str = ""
+    is_useless: bool = False
 
     def forgive(self) -> None:
         self.backoff = Backoff()
@@ -80,15 +81,16 @@ class Images:
         policy = container.get("imagePullPolicy") or default_policy(wanted)
         failure = self._failure(pod, container, wanted)
         present = await self._status(name)
-        if present is not None and policy != "Always":
+        ends_at = failure.backoff.ends_at(failure.backoff.updated_at)
+        if present is not None and policy != "Always" and not (failure.is_useless and ends_at > self._now()):
             tell("Normal", "Pulled", f'Container image "{wanted}" already present on machine')
-            failure.forgive()
+            if not failure.is_useless:
+                failure.forgive()
             return present
         if policy == "Never":
             message = f'Container image "{wanted}" is not present with pull policy of Never'
             tell("Warning", "ErrImageNeverPull", message)
             raise ImageError("ErrImageNeverPull", message, self._now() + self._retry_s)
-        ends_at = failure.backoff.ends_at(failure.backoff.updated_at)
         if ends_at > self._now():
             message = _backing_off(wanted)
             tell("Normal", "BackOff", message)
@@ -96,6 +98,21 @@ class Images:
         image = await self._pull(pod, wanted, name, sandbox, tell, failure)
         failure.forgive()
         return image
+
+    def useless(self, pod: Pod, container: Object, why: str, tell: Tell) -> ImageError:
+        """Note that an image that seemed to be there is of no use; return the error, as if it could not be pulled."""
+        wanted = str(container.get("image") or "")
+        failure = self._failure(pod, container, wanted)
+        failure.is_useless = True
+        return self._failed(failure, "ErrImagePull", why, wanted, tell)
+
+    def _failed(self, failure: _Failure, reason: str, why: str, wanted: str, tell: Tell) -> ImageError:
+        now = self._now()
+        failure.backoff.advance(failure.backoff.updated_at, now)
+        failure.reason, failure.message = reason, why
+        tell("Warning", "Failed", f'Failed to pull image "{wanted}": {why}')
+        tell("Warning", "Failed", f"Error: {reason}")
+        return ImageError(reason, why, now + SHOW_ERROR_S)
 
     def _failure(self, pod: Pod, container: Object, wanted: str) -> _Failure:
         """Return how the pulls of an image for a pod have failed.
@@ -129,13 +146,8 @@ class Images:
                     error = None
                     break
         if error is not None:
-            now = self._now()
-            failure.backoff.advance(failure.backoff.updated_at, now)
-            failure.reason = error.reason if error.reason in _OWN_REASONS else "ErrImagePull"
-            failure.message = error.message
-            tell("Warning", "Failed", f'Failed to pull image "{wanted}": {error.message}')
-            tell("Warning", "Failed", f"Error: {failure.reason}")
-            raise ImageError(failure.reason, error.message, now + SHOW_ERROR_S)
+            reason = error.reason if error.reason in _OWN_REASONS else "ErrImagePull"
+            raise self._failed(failure, reason, error.message, wanted, tell)
         image = await self._status(reference) or await self._status(name) or Image(reference, [name], [], 0)
         took, waited = self._now() - started_at, self._now() - asked_at
         tell(

@@ -77,9 +77,12 @@ class Launcher:
         try:
             container_id = await self._services.runtime.create_container(sandbox_id, config, sandbox)
         except RuntimeCallError as error:
-            # Only then does `process` know whether an image is needed at all.
-            reason = error.reason if error.reason == "ErrImagePull" else "CreateContainerError"
-            raise self._failed(tell, reason, error.message) from None
+            if error.reason == "ErrImagePull":
+                # Only now does `process` know whether an image is needed at all.
+                useless = self._services.images.useless(pod, container, error.message, tell)
+                _starts.inc(useless.reason)
+                raise StartError(useless.reason, useless.message, useless.retry_at) from None
+            raise self._failed(tell, "CreateContainerError", error.message) from None
         tell("Normal", "Created", f"Created container: {container['name']}")
         try:
             await self._services.runtime.start_container(container_id)
