@@ -26,8 +26,7 @@ SHOWN_LINES = 6
 # What to try in the second terminal: the temperature as it changes, and where it is to go.
 HINTS = (
     "get pods -o wide",
-    "get devicestatus thermometer -w -o 'custom-columns=STATE:.status.state,PROPERTIES:.status.twins[*].propertyName,"
-    "VALUES:.status.twins[*].reported.value'",
+    "get devicestatus thermometer -w",
     'patch device thermometer --type json -p \'[{"op": "replace", "path": "/spec/properties/1/desired/value", '
     '"value": "25"}]\'',
 )
