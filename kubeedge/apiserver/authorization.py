@@ -103,6 +103,14 @@ def _used_by_pods(authorizer: Authorizer, node: str, asked: Attributes) -> str:
     return f"no relationship found between node '{node}' and this object"
 
 
+def _own_devices(authorizer: Authorizer, node: str, asked: Attributes) -> str:
+    # A status has the name of its device.
+    device = authorizer.storage.get("devices.devices.kubeedge.io", asked.namespace, asked.name)
+    if device is not None and (device.document().get("spec") or {}).get("nodeName") == node:
+        return ""
+    return f"no relationship found between node '{node}' and this object"
+
+
 _READ = ("get", "list", "watch")
 _WRITE = ("create", "get", "patch", "update")
 
@@ -130,6 +138,8 @@ NODE_RULES: Mapping[tuple[str, str], tuple[Sequence[str], Limit]] = {
     ("storage.k8s.io", "csidrivers"): (_READ, _anything),
     ("storage.k8s.io", "csinodes"): ((*_WRITE, "delete"), _own_name),
     ("storage.k8s.io", "volumeattachments"): (("get",), _anything),
+    # No rule of Kubernetes: cloudcore writes in the name of a node what it reports of its devices (spec 04 §2.5).
+    ("devices.kubeedge.io", "devicestatuses"): (("get", "patch"), _own_devices),
     ("authentication.k8s.io", "tokenreviews"): (("create",), _anything),
     ("authorization.k8s.io", "subjectaccessreviews"): (("create",), _anything),
     ("authorization.k8s.io", "localsubjectaccessreviews"): (("create",), _anything),

@@ -58,6 +58,8 @@ class Statuses:
         self._statuses = statuses
         self._pending: dict[Key, _Pending] = {}
         self._busy: set[Key] = set()
+        # Whose writes the API refuses; the log has it.
+        self._refused: set[Key] = set()
         self._jobs: asyncio.Queue[Key] = asyncio.Queue()
         # Written by us and not yet seen by the informer: its version, and the twins as they are since then.
         self._ahead: dict[Key, tuple[str, list[dict[str, Any]]]] = {}
@@ -96,6 +98,7 @@ class Statuses:
             self._want((new.namespace, new.name))
         elif type_ == "DELETED":
             self._ahead.pop((new.namespace, new.name), None)
+            self._refused.discard((new.namespace, new.name))
 
     def _on_status(self, type_: EventType, new: Object, old: Object | None) -> None:
         key = (new.namespace, new.name)
@@ -152,12 +155,15 @@ class Statuses:
                 # Deleted by hand, or with its namespace, since the cache was told: it is made again.
                 self._ahead.pop(key, None)
             log.log(
-                logging.WARNING if is_refused else logging.DEBUG,
+                logging.WARNING if is_refused and key not in self._refused else logging.DEBUG,
                 "device status not written device=%s reason=%s",
                 device.id,
                 str(error) or type(error).__name__,
             )
+            if is_refused:
+                self._refused.add(key)
             return is_refused
+        self._refused.discard(key)
         return True
 
     async def _create(self, device: Device) -> None:
