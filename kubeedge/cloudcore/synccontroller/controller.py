@@ -32,9 +32,9 @@ HUB = "cloudhub"
 
 # Only repairs what an event should have repaired already: upstream does nothing else, every 5 s.
 FULL_PASS_S = 300.0
-# What EdgeController pushes to the nodes that use it. Left to us are those that just have it, so it is looked at when
-# the others had the time to acknowledge: after once to twice this time.
-_PUSHED = (CONFIG_MAP, SECRET)
+# What EdgeController and DeviceController push to the nodes that use it. Left to us are those that just have it, so it
+# is looked at when the others had the time to acknowledge: after once to twice this time.
+_PUSHED = (CONFIG_MAP, SECRET, DEVICE, DEVICE_MODEL)
 SETTLE_S = 1.5
 # A pass gives way to everything else after so many syncs (about 2 ms).
 PASS_CHUNK = 200
@@ -49,9 +49,9 @@ _corrections = metrics.Counter(
 class SyncController:
     """Looks at the syncs of a node when it connects and at the syncs of an object when it changes.
 
-    Kinds that EdgeController pushes itself, Pods and Nodes, are only looked at when their node connects; ConfigMaps and
-    Secrets, which it pushes to the nodes that use them, a little after they change. Syncs of nodes
-    that are not connected here are left alone, another replica may have them; a sync without a status counts as "0"
+    Kinds that EdgeController pushes itself, Pods and Nodes, are only looked at when their node connects; ConfigMaps,
+    Secrets, Devices and DeviceModels, which are pushed to the nodes that use them, a little after they change. Syncs of
+    nodes that are not connected here are left alone, another replica may have them; a sync without a status counts as "0"
     (spec 03 §3.5).
 
     object_syncs and cluster_syncs must have the indexes `node` and `object`; is_connected tells whether a node has its

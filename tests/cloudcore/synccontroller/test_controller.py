@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
@@ -15,11 +14,19 @@ from kubeedge.cloudcore.synccontroller.controller import SyncController
 from kubeedge.kube.api import MERGE_PATCH, Kind, KubeApi
 from kubeedge.kube.caches import Caches
 from kubeedge.kube.crds import ensure_installed
-from kubeedge.kube.kinds import CLUSTER_OBJECT_SYNC, CONFIG_MAP, NODE, OBJECT_SYNC, PERSISTENT_VOLUME_CLAIM
+from kubeedge.kube.kinds import (
+    CLUSTER_OBJECT_SYNC,
+    CONFIG_MAP,
+    DEVICE,
+    DEVICE_MODEL,
+    NODE,
+    OBJECT_SYNC,
+    PERSISTENT_VOLUME_CLAIM,
+)
 from kubeedge.message import new_message
 from tests.cloudcore.conftest import Hub
 
-DEVICE = Kind("devices.kubeedge.io", "v1beta1", "devices", "Device", True)
+RULE = Kind("rules.kubeedge.io", "v1", "rules", "Rule", True)
 INDEXES = {"node": sync_module.by_node, "object": sync_module.by_object}
 
 
@@ -109,7 +116,7 @@ class Cloud:
 
 
 @pytest.fixture
-async def cloud(api: KubeApi, bus: Bus, hub: Hub) -> AsyncIterator[Cloud]:
+async def cloud(api: KubeApi, bus: Bus, hub: Hub) -> Cloud:
     """Surroundings with Nodes e1 and e2, not yet running."""
     await ensure_installed(api)
     for name in ("e1", "e2"):
@@ -202,20 +209,48 @@ async def test_what_is_pushed_anyway_is_looked_at_when_that_has_settled(cloud: C
 
 
 async def test_custom_kinds_are_found_by_their_definition(cloud: Cloud) -> None:
-    device = {
-        "apiVersion": DEVICE.api_version,
-        "kind": "Device",
-        "metadata": {"name": "sensor"},
-        "spec": {"nodeName": "e1", "protocol": {"protocolName": "modbus"}},
-    }
-    made = orjson.loads(await cloud.api.create(DEVICE, "default", orjson.dumps(device)))
-    await cloud.sync("e1", made["metadata"]["uid"], "1", kind="Device", name="sensor", api_version=DEVICE.api_version)
+    resources = {"sourceResource": {"path": "/a"}, "targetResource": {"resource": "http://a"}}
+    rule = {"metadata": {"name": "rule"}, "spec": {"source": "rest", "target": "servicebus", **resources}}
+    made = orjson.loads(await cloud.api.create(RULE, "default", orjson.dumps(rule)))
+    await cloud.sync("e1", made["metadata"]["uid"], "1", kind="Rule", name="rule", api_version=RULE.api_version)
     await cloud.sync("e1", "33333333-0000-0000-0000-000000000000", "1", kind="Nothing", api_version="no.such/v1")
     await cloud.sync("e1", "44444444-0000-0000-0000-000000000000", "1", kind="", api_version="")
     async with cloud:
-        await cloud.hub.push("update", "node/e1/default/device/sensor")
+        await cloud.hub.push("update", "node/e1/default/rule/rule")
         await asyncio.sleep(0.05)
         assert cloud.hub.sent == []
+
+
+async def test_q8_devices_are_repaired_in_the_name_of_devicecontroller(cloud: Cloud) -> None:
+    """A Go edge hands to its mappers only what comes from there."""
+    for kind, name in ((DEVICE_MODEL, "thermo"), (DEVICE, "sensor")):
+        made = orjson.loads(await cloud.api.create(kind, "default", orjson.dumps({"metadata": {"name": name}})))
+        uid, version = made["metadata"]["uid"], made["metadata"]["resourceVersion"]
+        await cloud.sync("e1", uid, str(int(version) - 1), kind=kind.kind, name=name, api_version=kind.api_version)
+    async with cloud:
+        for kind, name in ((DEVICE_MODEL, "thermo"), (DEVICE, "sensor")):
+            update = await cloud.hub.push("update", f"node/e1/default/{kind.kind.lower()}/{name}")
+            assert update.source == "devicecontroller"
+            await cloud.api.delete(kind, "default", name)
+            delete = await cloud.hub.push("delete", f"node/e1/default/{kind.kind.lower()}/{name}")
+            assert delete.source == "devicecontroller"
+
+
+async def test_a_device_that_moved_while_its_node_was_away_is_taken_from_it(cloud: Cloud) -> None:
+    body = {"metadata": {"name": "sensor"}, "spec": {"nodeName": "e2"}}
+    made = orjson.loads(await cloud.api.create(DEVICE, "default", orjson.dumps(body)))
+    uid, version = made["metadata"]["uid"], made["metadata"]["resourceVersion"]
+    for node in ("e1", "e2"):
+        await cloud.sync(node, uid, version, kind="Device", name="sensor", api_version=DEVICE.api_version)
+    cloud.connected.clear()
+    cloud.controller._belongs = lambda kind, object, node: node == "e2"
+    async with cloud:
+        cloud.connect("e1")
+        delete = await cloud.hub.push("delete", "node/e1/default/device/sensor")
+        assert orjson.loads(delete.content)["metadata"]["uid"] == uid
+        cloud.connect("e2")
+        await asyncio.sleep(0.3)
+        assert cloud.hub.pushes().count(("delete", "node/e2/default/device/sensor")) == 0
 
 
 async def test_syncs_of_nodes_that_do_not_exist_are_removed(cloud: Cloud) -> None:
