@@ -195,20 +195,22 @@ async def test_pods_are_as_wanted_whoever_dies_while_they_come_and_go(world: Sit
                 assert stored.get(key, ("", 0))[0] == uid, (key, story)
                 assert stored[key][1] >= known[key, uid], (key, story)
         await asyncio.sleep(chance.uniform(0, 0.6))
-        for name in chance.sample(victims, len(victims)):
-            await daemons.start(name)
+        async with asyncio.TaskGroup() as group:
+            # All at once: cloudcore is not up before the API is.
+            for name in chance.sample(victims, len(victims)):
+                group.create_task(daemons.start(name))
 
     async def all_is_as_wanted() -> bool:
         pods = {one["metadata"]["name"]: one for one in await world.objects(POD, "default")}
-        running = [one.pod for one in await world.containers.running()]
-        return (
-            set(pods) == wanted == board.running
-            and all(map(is_running, pods.values()))
-            and sorted(running) == sorted(wanted)
-        )
+        containers = sorted(one.pod for one in await world.containers.running())
+        shown = sorted(name for name, one in pods.items() if is_running(one))
+        found.update(pods=sorted(pods), shown=shown, board=sorted(board.running), containers=containers)
+        return all(names == sorted(wanted) for names in found.values())
+
+    found: dict[str, list[str]] = {}
 
     def otherwise() -> str:
-        return f"wanted {sorted(wanted)}, running {sorted(board.running)} after\n" + "\n".join(story)
+        return f"wanted {sorted(wanted)}, found {found} after\n" + "\n".join(story)
 
     await until(all_is_as_wanted, SETTLE_TIMEOUT_S, otherwise)
     assert board.lines("twice") == [], otherwise()
