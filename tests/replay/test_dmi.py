@@ -98,6 +98,7 @@ class Edge:
 def _forget(connection: apsw.Connection) -> None:
     """Leave of an earlier run only what upstream's next one starts with: the mapper."""
     connection.execute("DELETE FROM meta WHERE type != 'devicemapper'")
+    connection.execute("DELETE FROM device")
 
 
 def with_namespace(found: dict[str, Any], desired: str = "25") -> dict[str, Any]:

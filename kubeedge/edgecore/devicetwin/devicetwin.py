@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
-from kubeedge import topics
+from kubeedge import resources, topics
 from kubeedge._speedups.twinrequest import NO_SYNC, Request, RequestError, parse
 from kubeedge._speedups.twinupdate import report, sync
 from kubeedge.bus import Bus, Done
@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 MODULE = "twin"
 GROUP = "twin"
 EVENT_BUS = "eventbus"
+# The source of objects that MetaManager has stored.
+META = "meta"
 
 # Inputs that go into one transaction at most: what is left over waits for no more than a few milliseconds of work.
 MAX_BATCH = 256
@@ -139,6 +141,9 @@ class DeviceTwin:
             self._put(partial(self._sync, device_id, content), None)
         elif resource.startswith("device/") and "updated" in message.operation:
             self._put(partial(self._change_attributes, resource[len("device/") :], content), None)
+        elif message.source == META and resources.parse(resource).type == "device":
+            follow = partial(self._membership.follow, message.operation == "delete")
+            self._put(partial(self._change_membership, follow, content), None)
         else:
             self._troubles.drop("unknown message", resource, f"operation {message.operation} is not known")
 

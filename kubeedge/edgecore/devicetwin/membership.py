@@ -29,6 +29,7 @@ class Membership:
         self, node: str, devices: Devices, now_ms: Callable[[], int], removed: Callable[[str], None], troubles: Troubles
     ) -> None:
         """removed is told the id of each device that goes."""
+        self._node = node
         self._devices = devices
         self._now_ms = now_ms
         self._removed = removed
@@ -54,6 +55,27 @@ class Membership:
         self._add_all(entries, batch)
         for device_id in self._devices.keys() - {entry["id"] for entry in entries}:
             self._remove({"id": device_id}, batch)
+
+    def follow(self, is_deletion: bool, payload: bytes, batch: Batch) -> None:
+        """Take a Device as MetaManager stored it: the news that it is a member may have been lost. Raises PayloadError.
+
+        Upstream's cloud sends memberships once, and a node that was away never hears of them again (spec 04 Q7).
+        """
+        document = payloads.read_object(payload)
+        metadata = member(document, "metadata", dict, {})
+        namespace, name = (member(metadata, key, str, "") for key in ("namespace", "name"))
+        if not namespace or not name:
+            raise PayloadError("device without namespace or name")
+        entry = {"id": f"{namespace}/{name}", "name": name}
+        spec = member(document, "spec", dict)
+        if is_deletion:
+            # One that is deleted while the node is connected is told as a change too, and may be here again by now.
+            if spec is None:
+                self._remove({"id": entry["id"]}, batch)
+        elif spec is not None and member(spec, "nodeName", str, "") == self._node:
+            labels = member(metadata, "labels", dict, {})
+            description = member(labels, "description", str, "")
+            self._add({**entry, "description": description} if description else entry, batch)
 
     def _entries(self, document: dict[str, Any], name: str) -> list[dict[str, Any]]:
         entries = []

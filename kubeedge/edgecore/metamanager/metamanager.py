@@ -219,6 +219,9 @@ class MetaManager:
             for_mappers = _rerouted(message)
             self._ack(message if operation == "update" else for_mappers)
             self._send(DMI, for_mappers)
+            if type_ == "device":
+                # A cloud that does not repair memberships tells of a missed device in no other way (spec 04 Q7).
+                self._bus.send_group(TWIN_GROUP, for_mappers)
             return
         self._ack(message)
         stays_here = source == "policycontroller" or (operation == "update" and type_ == keys.NODE)
@@ -360,7 +363,7 @@ def _storing_value(message: Message) -> Work[None]:
 
 
 def _rerouted(message: Message) -> Message:
-    """Return message on its way to the mappers; the same message, also by id (spec 05 Q6b)."""
+    """Return message on its way to mappers and twins; the same message, also by id (spec 05 Q6b)."""
     return Message(
         message.id,
         message.parent_id,

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
+from kubeedge.message import new_message
 from tests.edgecore.devicetwin.conftest import Node
 
 SENSOR = "default/sensor-1"
@@ -178,3 +179,41 @@ async def test_cloud_can_change_attributes(node: Node) -> None:
     node.cloud("updated", f"device/{SENSOR}", {"event_id": "a", "attributes": {"fw": {"value": "2"}}})
     await node.until(lambda: len(node.published) > before)
     assert node.rows("SELECT name,value FROM device_attr") == [("fw", "2")]
+
+
+def stored(node: Node, operation: str, document: dict[str, Any]) -> None:
+    """Hand over a Device that MetaManager has stored."""
+    message = new_message("meta", "twin", operation, f"default/device/{document['metadata']['name']}")
+    message.content = orjson.dumps(document)
+    node.bus.send_group("twin", message)
+
+
+async def test_device_whose_membership_was_lost_is_known_by_its_object_q7(node: Node) -> None:
+    """Upstream's cloud tells a node that was away of its new devices by their objects alone."""
+    metadata = {"namespace": "default", "name": "sensor-1", "labels": {"description": "north"}}
+    stored(node, "insert", {"metadata": metadata, "spec": {"nodeName": "e1"}})
+    await node.until(lambda: node.published)
+    stored(node, "update", {"metadata": metadata, "spec": {"nodeName": "e1"}})
+    stored(node, "update", {"metadata": {**metadata, "name": "elsewhere"}, "spec": {"nodeName": "e2"}})
+    listed = await node.publish("$hw/events/node/e1/membership/get", {})
+    (found,) = listed["membership/get/result"][0]["devices"]
+    assert (found["id"], found["description"]) == (SENSOR, "north")
+    assert sum(b"added_devices" in body for _, body in node.published) == 1
+
+
+async def test_device_that_went_while_the_node_was_away_goes_with_its_object_q7(node: Node) -> None:
+    metadata = {"namespace": "default", "name": "sensor-1"}
+    await node.add(SENSOR)
+    # Deleted before the eyes of the node, which is told of that otherwise, and already here again.
+    stored(node, "delete", {"metadata": metadata, "spec": {"nodeName": "e1"}})
+    await node.update(SENSOR, {"k": {"actual": {"value": "1"}}})
+    assert node.rows("SELECT id FROM device") == [(SENSOR,)]
+    stored(node, "delete", {"metadata": {**metadata, "uid": "u"}})
+    await node.until(lambda: not node.rows("SELECT id FROM device"))
+
+
+async def test_stored_object_that_is_no_device_harms_nothing(node: Node) -> None:
+    for document in ({"metadata": {"name": "x"}}, {"metadata": {"name": "x", "namespace": 1}, "spec": []}):
+        stored(node, "insert", document)
+    await node.add(SENSOR)
+    assert node.rows("SELECT id FROM device") == [(SENSOR,)]
