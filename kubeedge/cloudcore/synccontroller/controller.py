@@ -50,8 +50,8 @@ class SyncController:
     """Looks at the syncs of a node when it connects and at the syncs of an object when it changes.
 
     Kinds that EdgeController pushes itself, Pods and Nodes, are only looked at when their node connects; ConfigMaps,
-    Secrets, Devices and DeviceModels, which are pushed to the nodes that use them, a little after they change. Syncs of
-    nodes that are not connected here are left alone, another replica may have them; a sync without a status counts as "0"
+    Secrets, Devices and DeviceModels, pushed to the nodes that use them, a little after they change. Syncs of nodes
+    that are not connected here are left alone, another replica may have them; a sync without a status counts as "0"
     (spec 03 §3.5).
 
     object_syncs and cluster_syncs must have the indexes `node` and `object`; is_connected tells whether a node has its
