@@ -205,6 +205,7 @@ class Cloud:
 class Runtime:
     def __init__(self) -> None:
         self.is_up = True
+        self.hangs = False
 
     async def version(self) -> RuntimeVersion:
         return VERSION
@@ -212,6 +213,8 @@ class Runtime:
     async def status(self) -> RuntimeStatus:
         if not self.is_up:
             raise RuntimeUnavailableError("away")
+        if self.hangs:
+            await asyncio.Event().wait()
         return GOOD
 
 
@@ -220,7 +223,7 @@ class Bench:
         self.cloud, self.runtime = Cloud(), Runtime()
         self.told: list[tuple[str, str]] = []
         runtime: Any = self.runtime
-        events: Any = Events(self, "e1", lambda: 0.0)  # type: ignore[arg-type]
+        events: Any = Events(self, "e1", lambda: 0.0)
         self.keeper = NodeKeeper(
             self.cloud,
             runtime,
@@ -310,6 +313,35 @@ async def test_change_by_somebody_else_is_put_right(bench: Bench) -> None:
     told.update(status="Unknown", reason="NodeStatusUnknown")
     await bench.until("patch")
     assert ready(bench.cloud.node_object["status"])[0] == "True"
+
+
+@pytest.mark.parametrize("trouble", ["is gone", "hangs"])
+async def test_node_whose_runtime_does_not_answer_is_not_ready_until_it_does(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    monkeypatch.setattr(keeper, "RUNTIME_PATIENCE_S", 0.05)
+    monkeypatch.setattr(keeper, "RUNTIME_TIMEOUT_S", 0.05)
+    reasons: list[str] = []
+    monkeypatch.setattr(Events, "node", lambda _, type_, reason, message: reasons.append(reason))
+
+    async def told(is_ready: str) -> None:
+        async with asyncio.timeout(5):
+            while ready(bench.cloud.node_object["status"])[0] != is_ready:  # type: ignore[index]  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+
+    bench.connected(True)
+    await bench.until("patch")
+    await told("True")
+    bench.runtime.is_up, bench.runtime.hangs = trouble == "hangs", trouble == "hangs"
+    await told("False")
+    assert bench.cloud.node_object is not None
+    assert ready(bench.cloud.node_object["status"])[2] == "container runtime is down"
+    bench.runtime.is_up, bench.runtime.hangs = True, False
+    await told("True")
+    async with asyncio.timeout(5):
+        while len(reasons) < 3:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+    assert reasons == ["NodeReady", "NodeNotReady", "NodeReady"]
 
 
 async def test_deleted_node_registers_again(bench: Bench) -> None:

@@ -16,6 +16,7 @@ from kubeedge.edgecore.edged.runtime.cri import ends
 from kubeedge.edgecore.edged.runtime.cri.connection import Connection
 from kubeedge.edgecore.edged.runtime.cri.runtime import CriRuntime
 from kubeedge.edgecore.edged.runtime.interface import (
+    ContainerConfig,
     ContainerState,
     ImageAuth,
     RuntimeCallError,
@@ -105,6 +106,25 @@ async def test_status_that_cannot_be_read_is_not_taken_for_a_container_that_is_g
             await runtime.container_status("c")
         with pytest.raises(RuntimeUnavailableError):
             await runtime.sandbox_status("s")
+
+
+@pytest.mark.parametrize("status", [None, cri.ContainerStatus(), cri.ContainerStatus(id="other")])
+async def test_nonsense_is_taken_for_no_answer(
+    newer: Newer, runtime: CriRuntime, status: cri.ContainerStatus | None
+) -> None:
+    """An empty message would be a container that was made and not started."""
+    newer.answers["ContainerStatus"] = cri.ContainerStatusResponse(status=status)
+    newer.answers["PodSandboxStatus"] = cri.PodSandboxStatusResponse()
+    newer.answers["RunPodSandbox"] = cri.RunPodSandboxResponse()
+    newer.answers["CreateContainer"] = cri.CreateContainerResponse()
+    for call in (
+        runtime.container_status("c"),
+        runtime.sandbox_status("s"),
+        runtime.run_sandbox(SANDBOX),
+        runtime.create_container("s", ContainerConfig("main", 0, "i"), SANDBOX),
+    ):
+        with pytest.raises(RuntimeUnavailableError, match="no sensible answer"):
+            await call
 
 
 async def test_addresses_of_both_families_are_told(newer: Newer, runtime: CriRuntime) -> None:

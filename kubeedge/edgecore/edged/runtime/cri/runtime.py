@@ -150,6 +150,7 @@ class CriRuntime:
         """Return one sandbox with its addresses."""
         request = cri.PodSandboxStatusRequest(pod_sandbox_id=sandbox_id)
         answer = await self._look(self._connection.runtime.PodSandboxStatus, request)
+        self._expect(answer.status.id == sandbox_id, "status of another sandbox")
         return answers.sandbox_status(answer.status)
 
     async def run_sandbox(self, config: SandboxConfig) -> str:
@@ -160,6 +161,7 @@ class CriRuntime:
         try:
             await asyncio.to_thread(self._make_group, config)
             answer = await self._ask("CreatePodSandboxError", self._connection.runtime.RunPodSandbox, request)
+            self._expect(bool(answer.pod_sandbox_id), "a sandbox without an id")
             self._pods[answer.pod_sandbox_id] = config.uid
         finally:
             self._starting.discard(config.uid)
@@ -206,6 +208,7 @@ class CriRuntime:
         """Return one container in detail."""
         request = cri.ContainerStatusRequest(container_id=container_id)
         answer = await self._look(self._connection.runtime.ContainerStatus, request)
+        self._expect(answer.status.id == container_id, "status of another container")
         return answers.container_status(answer.status)
 
     async def create_container(self, sandbox_id: str, config: ContainerConfig, sandbox: SandboxConfig) -> str:
@@ -219,6 +222,7 @@ class CriRuntime:
                 sandbox_config=messages.sandbox(sandbox),
             )
         answer = await self._ask("CreateContainerError", self._connection.runtime.CreateContainer, request)
+        self._expect(bool(answer.container_id), "a container without an id")
         return answer.container_id
 
     async def start_container(self, container_id: str) -> None:
@@ -338,6 +342,11 @@ class CriRuntime:
             if error.reason == NOT_FOUND:
                 raise
             raise RuntimeUnavailableError(f"{self._connection.endpoint}: {error.message}") from None
+
+    def _expect(self, is_sensible: bool, what: str) -> None:
+        """Take nonsense for no answer: nothing is to be made or ended because of it."""
+        if not is_sensible:
+            raise RuntimeUnavailableError(f"{self._connection.endpoint}: no sensible answer: {what}")
 
     async def _end(
         self,
