@@ -52,6 +52,9 @@ class Conditions:
 
     async def run(self) -> None:
         """Look at what has changed, for ever."""
+        # A model that is only not in the cache yet is not missing.
+        for informer in (self._devices, self._models):
+            await informer.synced()
         while True:
             if not self._waiting:
                 self._wake.clear()

@@ -20,7 +20,8 @@ from kubeedge.metrics import Counter
 
 log = logging.getLogger(__name__)
 
-WRITERS = 4
+# Calls at a time: the API commits what comes together. 1,000 statuses took 3.4 s with 4 and 1.1 s with 16.
+WRITERS = 16
 CALL_TIMEOUT_S = 30.0
 RETRY_S = 1.0
 # Reports of one device that wait to be confirmed. Of more, which only come when the API is away for long, the oldest

@@ -9,6 +9,7 @@ import orjson
 from kubeedge.bus import Bus
 from kubeedge.cloudcore.devicecontroller import device as device_module
 from kubeedge.cloudcore.devicecontroller import statuses as statuses_module
+from kubeedge.cloudcore.devicecontroller.conditions import SETTLE_S
 from kubeedge.cloudcore.devicecontroller.controller import DeviceController
 from kubeedge.kube.api import KubeApi
 from kubeedge.kube.caches import Caches
@@ -69,3 +70,22 @@ async def test_reports_during_an_outage_are_bounded() -> None:
     for written in pending.written:
         written()
     assert told == list(range(1000 - statuses_module.MAX_UNCONFIRMED, 1000))
+
+
+async def test_a_model_that_is_not_listed_yet_is_not_missing(api: KubeApi, bus: Bus, hub: Hub) -> None:
+    await ensure_installed(api)
+    cloud = Cloud(api, bus, hub)
+    await cloud.model()
+    await cloud.device()
+    devices, models, statuses = cloud.informers
+    async with asyncio.TaskGroup() as group:
+        running = [group.create_task(one) for one in (devices.run(), statuses.run(), cloud.controller.run())]
+        await devices.synced()
+        await asyncio.sleep(SETTLE_S + 0.2)
+        running.append(group.create_task(models.run()))
+        await models.synced()
+        await asyncio.sleep(SETTLE_S + 0.2)
+        device = orjson.loads(await api.get(DEVICE, "default", "sensor"))
+        assert "status" not in device
+        for task in running:
+            task.cancel()
