@@ -306,7 +306,7 @@ class _Parts:
         for part in (self.events, self.node, self.lease, self.pods):
             part.connected(online)
         if online:
-            self.reporter.retry_now()
+            self.reporter.reconnected()
 
     def _admitting(self) -> admission.Node:
         return admission.Node(self._identity.allocatable, self.node.labels, self.node.pressures)

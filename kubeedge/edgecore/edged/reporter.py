@@ -35,10 +35,11 @@ class PodClient(Protocol):
 class _Entry:
     """One pod. base is the status that the API has, as far as it is known; wanted None: nothing to tell yet.
 
-    futile is a patch that the API took without becoming what was wanted: sending it again would never end.
+    futile is a patch that the API took without becoming what was wanted: sending it again would never end. deletion is
+    the scope of a deletion under way.
     """
 
-    __slots__ = ("base", "base_version", "futile", "is_being_sent", "may_delete", "pod", "wanted")
+    __slots__ = ("base", "base_version", "deletion", "futile", "is_being_sent", "may_delete", "pod", "wanted")
 
     def __init__(self, pod: Pod) -> None:
         self.pod = pod
@@ -47,6 +48,7 @@ class _Entry:
         self.wanted: Object | None = None
         self.futile: Object | None = None
         self.may_delete = False
+        self.deletion: asyncio.Timeout | None = None
         self.is_being_sent = False
 
 
@@ -95,8 +97,15 @@ class Reporter:
         self._entries.pop(uid, None)
         self._failed.discard(uid)
 
-    def retry_now(self) -> None:
-        """The link is back: tell at once what could not be told."""
+    def reconnected(self) -> None:
+        """The link is back: tell at once what could not be told, and what nobody will answer any more."""
+        for entry in self._entries.values():
+            if entry.deletion is not None:
+                # Unlike a patch it is not refused when the link goes (spec 05 §4.6), and asking twice does no harm.
+                entry.deletion.reschedule(asyncio.get_running_loop().time())
+        self._retry_now()
+
+    def _retry_now(self) -> None:
         for uid in list(self._failed):
             self._enqueue(uid)
 
@@ -115,7 +124,7 @@ class Reporter:
     async def _retry_failed(self) -> None:
         while True:
             await asyncio.sleep(self._retry_s)
-            self.retry_now()
+            self._retry_now()
 
     async def _send_all(self) -> None:
         while True:
@@ -148,14 +157,25 @@ class Reporter:
                         log.warning("status not taken pod=%s fields=%s", entry.pod.key, ",".join(changes))
                         entry.futile = changes
                 elif entry.may_delete and entry.base.get("phase") in TERMINAL_PHASES:
-                    await self._client.delete_pod(entry.pod)
-                    return
+                    if await self._delete(entry):
+                        return
                 else:
                     return
             except MetaError as error:
                 if not self._give_up(uid, entry, error):
                     self._failed.add(uid)
                 return
+
+    async def _delete(self, entry: _Entry) -> bool:
+        """Let the API remove a pod; False when that was broken off. Raises MetaError."""
+        try:
+            async with asyncio.timeout(None) as entry.deletion:
+                await self._client.delete_pod(entry.pod)
+        except TimeoutError:
+            return False
+        finally:
+            entry.deletion = None
+        return True
 
     def _acknowledged(self, entry: _Entry, patched: Object, wanted: Object | None) -> None:
         answer = Pod(patched)

@@ -74,6 +74,7 @@ class Api:
         self.takes: Callable[[dict[str, Any]], dict[str, Any]] = lambda status: status
         self.gate = asyncio.Event()
         self.gate.set()
+        self.answers_deletions = True
 
     async def patch_pod(self, pod: Pod, patch: dict[str, Any]) -> dict[str, Any]:
         await self.gate.wait()
@@ -90,6 +91,8 @@ class Api:
         if self.fail:
             raise self.fail.pop(0)
         self.deleted += 1
+        if not self.answers_deletions:
+            await asyncio.Event().wait()
 
 
 class Bench:
@@ -142,7 +145,7 @@ async def test_failure_is_repeated_later_and_at_once_when_the_link_returns(bench
     bench.reporter.tell(bench.pod, status("Running"))
     await bench.settle()
     assert bench.api.patches == []
-    bench.reporter.retry_now()
+    bench.reporter.reconnected()
     await bench.settle()
     assert [p["phase"] for p in bench.api.patches] == ["Running"]
 
@@ -208,3 +211,18 @@ async def test_forgotten_pod_is_not_told(bench: Bench) -> None:
     bench.reporter.forget("u")
     await asyncio.sleep(0.1)
     assert bench.api.patches == []
+
+
+async def test_deletion_whose_answer_went_down_with_the_link_is_repeated_when_it_is_back(bench: Bench) -> None:
+    bench.api.answers_deletions = False
+    bench.reporter.tell(bench.pod, {"phase": "Succeeded"})
+    bench.reporter.nothing_is_left(bench.pod)
+    await bench.settle()
+    assert bench.api.deleted == 1
+    bench.api.answers_deletions = True
+    bench.reporter.reconnected()
+    await bench.settle()
+    assert bench.api.deleted == 2
+    bench.reporter.reconnected()
+    await bench.settle()
+    assert bench.api.deleted == 2
