@@ -90,8 +90,6 @@ class Link:
             except ThrottledError:
                 self._outbox.give_back(report)
                 await asyncio.sleep(THROTTLED_PAUSE_S)
-            except RefusedError as error:
-                self._say_refused(report.key, str(error))
             except BaseException:
                 self._outbox.give_back(report)
                 raise
@@ -99,18 +97,17 @@ class Link:
         self._edge.close()
 
     async def _tell(self, report: Report) -> None:
-        """Tell all that waits for one device. What was told is taken out of the report."""
-        if report.readings:
-            await self._edge.report_readings(report.key, report.readings.items())
-            report.readings = {}
-        if report.state:
-            await self._edge.report_state(report.key, report.state)
-            report.state = ""
-
-    def _say_refused(self, key: Key, reason: str) -> None:
-        if self._refusals.get(key) != reason:
-            self._refusals[key] = reason
-            log.warning("report refused device=%s reason=%s", key, reason)
+        key = report.key
+        try:
+            if report.state:
+                await self._edge.report_state(key, report.state)
+            elif report.readings:
+                await self._edge.report_readings(key, report.readings.items())
+        except RefusedError as error:
+            # It would be refused again.
+            if self._refusals.get(key) != str(error):
+                self._refusals[key] = str(error)
+                log.warning("report refused device=%s reason=%s", key, error)
 
     def _say_once(self, trouble: str) -> None:
         if trouble != self._trouble:

@@ -25,7 +25,7 @@ class Reading:
 
 @dataclass(slots=True)
 class Report:
-    """What waits for one device."""
+    """What is told with one call about one device: properties, or its state."""
 
     key: Key
     readings: dict[str, Reading] = field(default_factory=dict)
@@ -37,44 +37,50 @@ class Outbox:
 
     def __init__(self) -> None:
         self._latest: dict[Key, Report] = {}
-        self._waiting: dict[Key, Report] = {}
+        # By device and whether it is the state. Each has its place: values that come all the time keep up no state.
+        self._waiting: dict[tuple[Key, bool], Report] = {}
         self._some = asyncio.Event()
 
     def put(self, key: Key, readings: dict[str, Reading]) -> None:
         """Report these properties of a device."""
         if readings:
             self._latest.setdefault(key, Report(key)).readings.update(readings)
-            self._wait(key).readings.update(readings)
+            self._wait(Report(key, readings))
 
     def put_state(self, key: Key, state: str) -> None:
         """Report the state of a device."""
         self._latest.setdefault(key, Report(key)).state = state
-        self._wait(key).state = state
+        self._wait(Report(key, state=state))
+
+    def _wait(self, report: Report) -> None:
+        self._some.set()
+        waiting = self._waiting.setdefault((report.key, bool(report.state)), Report(report.key))
+        waiting.readings.update(report.readings)
+        waiting.state = report.state
 
     def forget(self, key: Key) -> None:
         """Leave out a device that is gone."""
         self._latest.pop(key, None)
-        self._waiting.pop(key, None)
+        for is_state in (False, True):
+            self._waiting.pop((key, is_state), None)
 
     def retain(self, key: Key, names: Container[str]) -> None:
         """Leave out the properties of a device that it does not have any more."""
-        for reports in (self._latest, self._waiting):
-            if (report := reports.get(key)) is not None:
+        for report in (self._latest.get(key), self._waiting.get((key, False))):
+            if report is not None:
                 report.readings = {name: one for name, one in report.readings.items() if name in names}
+        if (key, False) in self._waiting and not self._waiting[key, False].readings:
+            del self._waiting[key, False]
 
     def again(self) -> None:
         """Let everything wait again: the edge may have lost what it took before its restart."""
         for key, report in self._latest.items():
-            waiting = self._wait(key)
-            waiting.readings = dict(report.readings)
-            waiting.state = report.state
-
-    def _wait(self, key: Key) -> Report:
-        self._some.set()
-        return self._waiting.setdefault(key, Report(key))
+            self.put(key, dict(report.readings))
+            if report.state:
+                self.put_state(key, report.state)
 
     async def take(self) -> Report:
-        """Wait for the device that has waited longest and return what it has. To be given back if that is not told."""
+        """Wait for what has waited longest and return it. To be given back if it cannot be told."""
         while not self._waiting:
             self._some.clear()
             await self._some.wait()
@@ -82,15 +88,18 @@ class Outbox:
 
     def give_back(self, report: Report) -> None:
         """Let what could not be told wait again, in front, unless there is something newer or the device is gone."""
-        if report.key not in self._latest:
+        latest = self._latest.get(report.key)
+        if latest is None:
             return
-        newer = self._waiting.pop(report.key, None)
+        place = report.key, bool(report.state)
+        newer = self._waiting.pop(place, None)
         if newer is not None:
             report.readings.update(newer.readings)
-            report.state = newer.state or report.state
-        self._waiting = {report.key: report, **self._waiting}
+            report.state = newer.state
+        report.readings = {name: one for name, one in report.readings.items() if name in latest.readings}
+        self._waiting = {place: report, **self._waiting}
         self._some.set()
 
     def __len__(self) -> int:
-        """Return how many devices wait."""
+        """Return how many reports wait."""
         return len(self._waiting)

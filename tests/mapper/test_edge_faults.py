@@ -98,8 +98,45 @@ async def test_edge_that_takes_no_more_calls_gets_the_latest_value(
         assert len(edge.registered) == 1
 
 
+class StingyEdge(FakeEdge):
+    """Lets a call through every so often, as Go's edge does."""
+
+    every_s = 0.02
+    _next = 0.0
+
+    def _refuse(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now < self._next:
+            raise THROTTLED
+        self._next = now + self.every_s
+
+
+async def test_no_device_is_starved_by_the_others_when_calls_are_few(
+    short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kubeedge.mapper.link.THROTTLED_PAUSE_S", 0.02)
+    names = [f"l{number}" for number in range(12)]
+    async with StingyEdge(short_path) as edge:
+        state = {"reportToCloud": True, "reportCycle": 100}
+        spots = prop("power", collectCycle=10), prop("brightness", collectCycle=10)
+        edge.add(text(MODEL, *(lamp(*spots, name=name, stateReport=state) for name in names)))
+        async with edge.running(Lamp):
+            for name in names:
+                await edge.reported(name, "power", "4.2")
+                await edge.has_state(name, "online")
+            Lamp.values["power"] = 6.0
+            for name in names:
+                await edge.reported(name, "power", "6")
+
+
 class PickyEdge(FakeEdge):
-    """Refuses every report of the device l1."""
+    """Refuses all that is told of the device l1."""
+
+    async def ReportDeviceStates(self, stream: Any) -> None:
+        request = await stream.recv_message()
+        if request.deviceName == "l1":
+            raise GRPCError(Status.INVALID_ARGUMENT, "not this one")
+        await stream.send_message(dmi.ReportDeviceStatesResponse())
 
     async def ReportDeviceStatus(self, stream: Any) -> None:
         request = await stream.recv_message()
