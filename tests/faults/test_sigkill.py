@@ -233,7 +233,7 @@ async def test_pods_are_as_wanted_whoever_dies_while_they_come_and_go(world: Sit
         await world.gone(POD, name)
     assert not await world.containers.running()
     assert not list((world._edge / "kubelet" / "pods").iterdir())
-    for program in world.programs:
+    for program in (world.edgecore, world.cloudcore, world.api_program):
         _, mark, trace = program.log_path.read_text(encoding="utf-8").partition("Traceback")
         assert not mark, (program.name, trace[:4000])
 
