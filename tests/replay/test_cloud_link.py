@@ -19,7 +19,7 @@ from tests.replay.world import Names, World
 SYNCS_WRITTEN_S = 1.5
 
 
-@pytest.mark.parametrize(("name", "compared"), [("link-websocket.jsonl", 51), ("link-websocket-2.jsonl", 65)])
+@pytest.mark.parametrize(("name", "compared"), [("link-websocket.jsonl", 61), ("link-websocket-2.jsonl", 65)])
 async def test_every_message_of_the_edge_is_accepted_and_answered_as_recorded(
     tmp_path: Path, name: str, compared: int
 ) -> None:
@@ -40,7 +40,7 @@ async def test_every_message_of_the_edge_is_accepted_and_answered_as_recorded(
         player = Player(edge, World(server.api, names), names, load(name))
         await player.set_up()
         await player.play()
-        assert edge.inbox == []
+        assert [message for message in edge.inbox if not player.is_left_out(message)] == []
         assert player.compared == compared
         assert set(player.left_out) <= {reason for reason, _ in LATER}
         edge.close()

@@ -8,9 +8,16 @@ from typing import Any
 import orjson
 
 from kubeedge.kube.api import ApiError, Kind, KubeApi
-from kubeedge.kube.kinds import CONFIG_MAP, NODE, POD, SECRET
+from kubeedge.kube.kinds import CONFIG_MAP, DEVICE, DEVICE_MODEL, NODE, POD, SECRET
 
-KINDS = {"pod": POD, "configmap": CONFIG_MAP, "secret": SECRET, "node": NODE}
+KINDS = {
+    "pod": POD,
+    "configmap": CONFIG_MAP,
+    "secret": SECRET,
+    "node": NODE,
+    "device": DEVICE,
+    "devicemodel": DEVICE_MODEL,
+}
 # Given by the API server; the recorded values belong to another server.
 _SERVER_FIELDS = ("uid", "resourceVersion", "creationTimestamp", "generation", "managedFields")
 
