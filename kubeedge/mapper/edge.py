@@ -37,7 +37,7 @@ Answer = TypeVar("Answer", bound=Message)
 Identity = tuple[int, int]
 
 
-class EdgeAwayError(Exception):
+class AwayError(Exception):
     """There is no answer; there may be one later."""
 
 
@@ -75,7 +75,7 @@ class Edge:
     async def register(self, mapper: dmi.MapperInfo) -> dmi.MapperRegisterResponse:
         """Make the mapper known and return the devices of its protocol, with their models.
 
-        Raises EdgeAwayError, ThrottledError, RefusedError, as do the other calls.
+        Raises AwayError, ThrottledError, RefusedError, as do the other calls.
         """
         request = dmi.MapperRegisterRequest(withData=True, mapper=mapper)
         # Ours then sends whole numbers as such; Go's sends every number in 32 bits and does not look at it (Q32).
@@ -118,13 +118,13 @@ class Edge:
             text = error.message or error.status.name
             if error.status is Status.RESOURCE_EXHAUSTED or _THROTTLED in text:
                 return ThrottledError(text)
-            return RefusedError(text) if error.status in _FINAL else EdgeAwayError(text)
+            return RefusedError(text) if error.status in _FINAL else AwayError(text)
         if isinstance(error, TimeoutError):
-            return EdgeAwayError(f"no answer within {self._timeout_s:g} s")
+            return AwayError(f"no answer within {self._timeout_s:g} s")
         if not isinstance(error, OSError):
             # Whatever the library raises when the other side ends between two steps.
             self.close()
-        return EdgeAwayError(getattr(error, "strerror", None) or str(error) or repr(error))
+        return AwayError(getattr(error, "strerror", None) or str(error) or repr(error))
 
     def close(self) -> None:
         """Close the connection; the next call opens it again."""

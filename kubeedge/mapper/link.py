@@ -7,7 +7,7 @@ import logging
 
 from kubeedge.mapper.description import Key
 from kubeedge.mapper.devices import Devices
-from kubeedge.mapper.edge import Edge, EdgeAwayError, Identity, RefusedError, ThrottledError
+from kubeedge.mapper.edge import AwayError, Edge, Identity, RefusedError, ThrottledError
 from kubeedge.mapper.outbox import Outbox, Report
 from kubeedge.proto import dmi_pb2 as dmi
 
@@ -52,7 +52,7 @@ class Link:
                     await self._deliver(identity)
                 except ThrottledError:
                     await asyncio.sleep(THROTTLED_PAUSE_S)
-                except (EdgeAwayError, RefusedError) as error:
+                except (AwayError, RefusedError) as error:
                     self._say_once(str(error))
                     await self._pause(pause_s, identity)
                     pause_s = min(pause_s * 2, LAST_PAUSE_S)
@@ -78,7 +78,7 @@ class Link:
         log.info("registered edgecore=%s devices=%d", self._edge.socket_path, len(self._devices))
 
     async def _deliver(self, identity: Identity | None) -> None:
-        """Report until there is another edgecore. Raises EdgeAwayError."""
+        """Report until there is another edgecore. Raises AwayError."""
         while self._edge.identity() == identity:
             try:
                 async with asyncio.timeout(WATCH_S):

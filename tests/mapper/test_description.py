@@ -1,15 +1,21 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from google.protobuf import json_format
 
 from kubeedge.mapper import manifest
 from kubeedge.mapper.description import Device, HttpPush, MqttPush, describe
+from kubeedge.mapper.modbus.registers import point
 from kubeedge.mapper.settings import SettingsError, decode
 from kubeedge.proto import dmi_pb2 as dmi
 from tests.mapper.lamps import MODEL, lamp, prop, text
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "dmi"
 
 
 def described(*documents: dict[str, Any]) -> tuple[Device, list[str]]:
@@ -122,3 +128,26 @@ def test_settings_match_whatever_their_case_and_form() -> None:
 def test_setting_that_is_wrong_is_named(values: dict[str, Any], words: str) -> None:
     with pytest.raises(SettingsError, match=words):
         decode(Settings, values)
+
+
+def recorded(method: str) -> Any:
+    """Return the first request of a method that upstream's edgecore made of a mapper."""
+    for line in (GOLDEN / "calls.jsonl").read_text().splitlines():
+        call = json.loads(line)
+        if call["method"] == method and call["dir"] == "edgecore>mapper":
+            return json_format.ParseDict(call["request"], getattr(dmi, f"{method}Request")())
+    raise AssertionError(f"no {method} is recorded")
+
+
+def test_device_that_upstream_sends_is_described() -> None:
+    device, problems = describe(recorded("RegisterDevice").device, recorded("CreateDeviceModel").model)
+    assert problems == []
+    assert device.config == {"ip": "127.0.0.1", "port": 5020, "slaveID": 1, "rate": 1.5, "tls": False}
+    one = device.properties["temperature"]
+    assert one.config == {"register": "HoldingRegister", "offset": 2, "limit": 1, "scale": 0.1, "isSwap": True}
+    assert (one.type, one.is_writable, one.desired, one.desired_id) == ("int", True, "25", "1")
+    assert (one.collect_cycle_s, one.report_cycle_s) == (1.0, 2.0)
+    assert one.push == MqttPush("tcp://127.0.0.1:1883", "temp", 1, False)
+    assert point(one).swaps_bytes
+    assert device.methods["setValue"].properties == ("temperature",)
+    assert not device.properties["switch"].report_to_cloud
