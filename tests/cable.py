@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 CHUNK_BYTES = 65_536
+END_TIMEOUT_S = 5
 
 
 class Cable:
@@ -17,6 +18,7 @@ class Cable:
         self._server_port = server_port
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._handlers: set[asyncio.Task[None]] = set()
         self._flows = asyncio.Event()
         self._flows.set()
         self.port = 0
@@ -33,6 +35,8 @@ class Cable:
         self._server.close()
         self.cut()
         await self._server.wait_closed()
+        if self._handlers:
+            await asyncio.wait(self._handlers, timeout=END_TIMEOUT_S)
 
     def cut(self) -> None:
         """Cut what is connected; the next connection is forwarded again."""
@@ -50,6 +54,10 @@ class Cable:
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._handlers.add(task)
+        task.add_done_callback(self._handlers.discard)
         try:
             other_reader, other_writer = await asyncio.open_connection("127.0.0.1", self._server_port)
         except OSError:

@@ -13,6 +13,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -86,6 +87,7 @@ class Mosquitto:
         self.with_password = with_password
         self.is_persistent = is_persistent
         self._settings = settings
+        self._store: tempfile.TemporaryDirectory[str] | None = None
         self.process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -109,8 +111,12 @@ class Mosquitto:
             lines += [f"cafile {self.tls.ca_file}", f"certfile {self.tls.certificate_file}"]
             lines += [f"keyfile {self.tls.key_file}", "require_certificate true"]
         if self.is_persistent:
-            # Every change on disk before the next packet is read.
-            lines += ["persistence true", f"persistence_location {self.folder}/"]
+            # Every change is written before the next turn of its loop. To memory, where there is a file system in it:
+            # mosquitto writes the whole file and waits for the disk each time, and what a process wrote outlives it.
+            if self._store is None:
+                shared = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+                self._store = tempfile.TemporaryDirectory(prefix="mosquitto-", dir=shared)
+            lines += ["persistence true", f"persistence_location {self._store.name}/"]
             lines += ["autosave_on_changes true", "autosave_interval 1"]
         lines += self._settings
         path = self.folder / "mosquitto.conf"
@@ -153,15 +159,11 @@ class Mosquitto:
             self.process.wait(STOP_TIMEOUT_S)
         self.process = None
 
-    def freeze(self) -> None:
-        """Let it hang, with its connections open."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        """Let it go on."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGCONT)
+    def clean_up(self) -> None:
+        """End it, and throw away its sessions."""
+        self.kill()
+        if self._store is not None:
+            self._store.cleanup()
 
 
 @contextmanager
@@ -172,7 +174,7 @@ def mosquitto(folder: Path, **arguments: Any) -> Iterator[Mosquitto]:
     try:
         yield broker
     finally:
-        broker.kill()
+        broker.clean_up()
 
 
 class Heard(NamedTuple):

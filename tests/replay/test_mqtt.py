@@ -57,7 +57,7 @@ FROM_CLIENTS = (
 )
 # What upstream publishes in another way than we do, and what we publish.
 DEVIATIONS = {
-    # Q3: upstream answers what it cannot read in the place of a device without a name; we on the device's own topic too.
+    # Q3: upstream answers what it cannot read in the place of a device without a name; we on the device's topic too.
     "Q3": Published(
         "$hw/events/device/default/sensor-1/twin/update/result",
         '{"event_id":"","timestamp":T,"code":400,'
@@ -75,10 +75,8 @@ class Node:
         self.bus.register("websocket", "hub", self.sent.append)
         self.database = Database(folder / "edge.db", schema=SCHEMA + subscriptions.SCHEMA)
         self.broker = ExternalBroker(address.parse(url), client_id(NODE))
-        self._modules = (
-            DeviceTwin(self.bus, self.database, NODE),
-            EventBus(self.bus, self.database, [self.broker], NODE),
-        )
+        twin = DeviceTwin(self.bus, self.database, NODE)
+        self._modules = (twin, EventBus(self.bus, self.database, [self.broker], NODE))
 
     async def run(self) -> None:
         self.database.open()
@@ -92,8 +90,8 @@ class Node:
     def from_cloud(self, step: Step) -> None:
         """Hand a recorded message to the modules that EdgeHub gives it to."""
         assert step.envelope is not None
-        route = step.envelope["route"]
-        message = new_message(*route.values(), orjson.dumps(step.content))
+        group = step.envelope["route"]["group"]
+        message = new_message(step.source, group, step.operation, step.resource, orjson.dumps(step.content))
         if step.source == "router_eventbus":
             self.bus.send("eventbus", message)
         else:
@@ -111,9 +109,7 @@ class Replay:
 
     async def play(self) -> None:
         """Say everything, each when what came before it has been heard."""
-        count = 0
-        for topic, payload in RECORDED:
-            count += 1
+        for count, (topic, payload) in enumerate(RECORDED, start=1):
             if topic.endswith(FROM_CLIENTS):
                 self._speaker.publish(topic, payload)
             elif (step := self._cause(topic)) is not None:
