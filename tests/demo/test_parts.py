@@ -8,11 +8,16 @@ import pytest
 import yaml
 
 from kubeedge.config import cloudcore, edgecore
-from kubeedge.demo import configuration
+from kubeedge.demo import configuration, thermometer
+from kubeedge.demo.device import SETPOINT_PATH
 from kubeedge.demo.kubectl import Kubectl, KubectlError
 from kubeedge.demo.program import Program, ProgramError
 from kubeedge.demo.show import _Rate
-from kubeedge.demo.site import EXAMPLES
+from kubeedge.demo.site import DEVICE_EXAMPLE, EXAMPLE_PORT, EXAMPLES
+from kubeedge.mapper import config as mapper
+from kubeedge.mapper import manifest
+from kubeedge.mapper.description import describe
+from kubeedge.mapper.modbus.registers import point
 
 
 def test_ports_differ() -> None:
@@ -26,6 +31,8 @@ def test_written_files_are_accepted_without_a_warning(tmp_path: Path) -> None:
     for module, document in (
         (cloudcore, configuration.cloudcore(tmp_path, ports, tmp_path / "kubeconfig")),
         (edgecore, configuration.edgecore(tmp_path, ports, "token")),
+        (edgecore, configuration.edgecore(tmp_path, ports, "token", has_devices=True)),
+        (mapper, configuration.mapper(tmp_path, ports)),
     ):
         path = tmp_path / "file.yaml"
         path.write_text(yaml.safe_dump(document))
@@ -33,9 +40,23 @@ def test_written_files_are_accepted_without_a_warning(tmp_path: Path) -> None:
         assert warnings == []
 
 
+def test_files_of_the_device_example_are_what_they_say() -> None:
+    _, warnings = mapper.load(EXAMPLES / "thermometer" / "config.yaml")
+    assert warnings == []
+    (device,), (model,) = manifest.read(DEVICE_EXAMPLE.read_text())
+    described, problems = describe(device, model)
+    assert problems == []
+    # What the demo puts its own port in for, and what the steps count on.
+    assert EXAMPLE_PORT in DEVICE_EXAMPLE.read_text()
+    assert described.config["port"] == 5020
+    places = {name: point(one).address for name, one in described.properties.items()}
+    assert places == {"temperature": thermometer.TEMPERATURE, "setpoint": thermometer.SETPOINT}
+    assert list(places)[int(SETPOINT_PATH.split("/")[3])] == "setpoint"
+
+
 def test_every_example_is_a_list_of_objects() -> None:
-    files = list(EXAMPLES.glob("*.yaml"))
-    assert files
+    files = [*EXAMPLES.glob("*.yaml"), DEVICE_EXAMPLE]
+    assert len(files) > 1
     for file in files:
         for document in yaml.safe_load_all(file.read_text()):
             assert {"apiVersion", "kind", "metadata"} <= document.keys()
