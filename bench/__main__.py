@@ -133,6 +133,20 @@ def edge() -> list[Line]:
     ]
 
 
+def twin() -> list[Line]:
+    """Updates of twins, from MQTT to MQTT."""
+    result = output("bench/twin.py", may_miss=True)
+    method = f"{result['method']}, {result['at_once']} at once"
+    return [
+        Line("twin: updates", result["updates_per_s"], "1/s", method, 4_000, is_least=True),
+        Line("twin: an update", result["edgecore_cpu_us"], "us CPU", method, 180),
+        Line("twin: p50", result["p50_ms"], "ms", method, 3),
+        Line("twin: p99", result["p99_ms"], "ms", method),
+        Line("twin: one update, p50", result["single_p50_ms"], "ms", "one at a time"),
+        Line("twin: edgecore", result["kB"]["rss"] / 1000, "MB RSS", method, 60),
+    ]
+
+
 def pods() -> list[Line]:
     """Ten pods to Running, with local processes unless CONTAINER_RUNTIME_ENDPOINT names an engine."""
     many = output("bench/pods.py", may_miss=True)["10 pods"]
@@ -169,6 +183,7 @@ BENCHMARKS: dict[str, Callable[[], list[Line]]] = {
     "store": store,
     "api": api,
     "edge": edge,
+    "twin": twin,
     "pods": pods,
     "import": import_cost,
 }

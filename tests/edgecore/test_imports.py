@@ -16,6 +16,7 @@ import yaml
 
 from kubeedge.edgecore.edged.runtime.interface import RuntimeUnavailableError
 from kubeedge.edgecore.edged.runtime.process.client import Client
+from tests.mosquitto import free_port
 
 TIMEOUT_S = 30
 # The promise for an idle node; what tests run beside it is not in it, for it is a process of its own.
@@ -64,6 +65,8 @@ NEVER = (
     *("cryptography", "kubernetes", "uvicorn", "starlette", "aiohttp", "pydantic", "rich", "click", "h11", "httptools"),
     *("kubeedge.apiserver", "kubeedge.cloudcore", "kubeedge.demo", "kubeedge.serving", "kubeedge.kube.client"),
     *("http.client", "http.server", "urllib.request", "email", "smtplib", "sqlite3", "xml", "unittest", "pytest"),
+    # Of the broker inside edgecore, which is one only when it is to be.
+    *("amqtt", "transitions", "websockets", "dacite"),
     *("importlib.metadata", "pkg_resources", "setuptools", "Cython", "tempfile", "fractions"),
 )
 GRPC = ("grpclib", "google", "h2", "kubeedge.proto", "multidict")
@@ -78,8 +81,8 @@ class Running(NamedTuple):
         return [name for name in names if any(f"{module}.".startswith(f"{name}.") for module in self.modules)]
 
 
-async def edgecore(folder: Path, endpoint: str, page: str) -> Running:
-    """Run an edgecore without a cloud until page is healthy."""
+async def edgecore(folder: Path, endpoint: str, page: str, **event_bus: Any) -> Running:
+    """Run an edgecore without a cloud until page is healthy; event_bus is that part of its configuration."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -93,7 +96,8 @@ async def edgecore(folder: Path, endpoint: str, page: str) -> Running:
         },
     }
     device_twin = {"dmiSockPath": str(folder)}
-    modules = {"edgeHub": {"enable": False}, "edged": edged, "metaManager": {"enable": True}, "deviceTwin": device_twin}
+    modules: dict[str, Any] = {"edgeHub": {"enable": False}, "edged": edged, "metaManager": {"enable": True}}
+    modules |= {"deviceTwin": device_twin, "eventBus": event_bus}
     path = folder / "edgecore.yaml"
     path.write_text(yaml.safe_dump({"database": {"dataSource": str(folder / "edge.db")}, "modules": modules}))
     process = await asyncio.create_subprocess_exec(
@@ -131,6 +135,18 @@ def test_node_without_a_container_engine_does_without_grpc(on_processes: Running
 
 def test_idle_node_is_as_small_as_promised(on_processes: Running) -> None:
     assert on_processes.rss_kb < MAX_RSS_KB
+
+
+async def test_node_without_event_bus_does_without_mqtt(tmp_path: Path) -> None:
+    running = await edgecore(tmp_path, "process://", "/healthz/syncloop", enable=False)
+    assert running.has("gmqtt") == []
+
+
+async def test_node_that_is_a_broker_itself_is_little_larger(tmp_path: Path) -> None:
+    url = f"tcp://127.0.0.1:{free_port()}"
+    running = await edgecore(tmp_path, "process://", "/healthz/syncloop", mqttMode=0, mqttServerInternal=url)
+    assert running.has("amqtt") == ["amqtt"]
+    assert running.rss_kb < MAX_RSS_WITH_GRPC_KB
 
 
 async def test_node_with_a_container_engine_loads_grpc_and_nothing_more(tmp_path: Path) -> None:
