@@ -241,8 +241,9 @@ class RecordedNode:
         left = [str(path) for folder in ("kubelet/pods", "logs") for path in (self.folder / folder).glob("*")]
         mounts = Path("/proc/self/mounts").read_text().splitlines()
         left += [line for line in mounts if any(uid in line for uid in uids)]
-        groups = (path for path in Path("/sys/fs/cgroup").rglob("*pod*") if path.is_dir())
-        left += [str(path) for path in groups if any(uid in path.name for uid in uids)]
+        # Groups of others come and go meanwhile, which os.walk does not mind.
+        groups = (f"{parent}/{name}" for parent, names, _ in os.walk("/sys/fs/cgroup") for name in names)
+        left += [group for group in groups if any(uid in group for uid in uids)]
         for folder in Path("/proc").iterdir():
             with contextlib.suppress(OSError):
                 if folder.name.isdigit() and any(uid in (folder / "cgroup").read_text() for uid in uids):
