@@ -18,7 +18,7 @@ from kubeedge.proto import dmi_pb2 as dmi
 from kubeedge.proto.dmi_grpc import DeviceManagerServiceStub, DeviceMapperServiceBase
 
 # How long a test waits for something that should happen at once.
-WAIT_S = 5
+WAIT_S = 30
 
 
 class Mapper(DeviceMapperServiceBase):
