@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import signal
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -214,12 +215,16 @@ async def test_pods_are_as_wanted_whoever_dies_while_they_come_and_go(world: Sit
 
     await until(all_is_as_wanted, SETTLE_TIMEOUT_S, otherwise)
     assert board.lines("twice") == [], otherwise()
-    starts = board.lines("starts")
-    assert len(starts) == len(set(starts)), otherwise()
+    # Only a supervisor that dies while it starts a container costs a restart: nobody can tell how far that had come.
+    deaths = story.count("kill supervisor")
+    starts = Counter(board.lines("starts"))
+    assert max(starts.values(), default=0) <= 1 + deaths, otherwise()
     for one in await world.objects(POD, "default"):
-        assert container_status(one)["restartCount"] == 0, otherwise()
+        name, restarts = one["metadata"]["name"], container_status(one)["restartCount"]
+        assert restarts <= deaths, (name, otherwise())
+        assert 1 <= starts[name] <= restarts + 1, (name, otherwise())
     # And the node's database is what the cloud takes it for, no more and no less.
-    await until(lambda: _pods_are_acknowledged(world, wanted), otherwise=otherwise)
+    await until(lambda: _pods_are_acknowledged(world, wanted), SETTLE_TIMEOUT_S, otherwise)
     stored = Stored(world, tmp_path / "copy")
     for key, uid in (await acknowledged(world)).keys() & await existing(world):
         assert stored[key][0] == uid, key
