@@ -229,6 +229,8 @@ def _event_bus(bus: Bus, database: Database, config: configuration.EdgeCore, con
 
             key = "mqttServerInternal"
             place = address.parse(settings.mqtt_server_internal)
+            if place.is_secure:
+                raise address.AddressError(f"{settings.mqtt_server_internal}: there is no certificate for it")
             brokers.append(
                 InternalBroker(
                     place,

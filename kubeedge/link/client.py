@@ -28,7 +28,7 @@ class ConnectError(Exception):
 class ClientConnection(Connection):
     """The edge's end of a connection."""
 
-    __slots__ = ("_keys", "_nonce", "_on_open", "_request", "opened")
+    __slots__ = ("_keys", "_nonce", "_on_open", "_request", "_subprotocol", "opened")
 
     def __init__(
         self,
@@ -37,12 +37,14 @@ class ClientConnection(Connection):
         headers: Iterable[tuple[str, str]],
         on_open: Callable[[ClientConnection], Receiver],
         *,
+        subprotocol: str,
         max_message: int,
         write_timeout_s: float,
     ) -> None:
         super().__init__(is_server=False, max_message=max_message, write_timeout_s=write_timeout_s)
         self._keys = MaskingKeys()
         self._nonce = os.urandom(16)
+        self._subprotocol = subprotocol
         self._request = upgrade.request(target, host, headers, self._nonce)
         self._on_open = on_open
         # Done when the server has accepted; fails when it has not.
@@ -55,7 +57,7 @@ class ClientConnection(Connection):
             self._transport.write(self._request)
 
     def _read_head(self, head: bytes) -> Receiver:
-        upgrade.check_response(head, self._nonce)
+        upgrade.check_response(head, self._nonce, self._subprotocol)
         receiver = self._on_open(self)
         if not self.opened.done():
             self.opened.set_result(None)
@@ -83,20 +85,30 @@ async def connect(
     headers: Iterable[tuple[str, str]],
     on_open: Callable[[ClientConnection], Receiver],
     *,
+    subprotocol: str = "",
     handshake_timeout_s: float = HANDSHAKE_TIMEOUT_S,
     write_timeout_s: float = WRITE_TIMEOUT_S,
     max_message: int = DEFAULT_MAX_MESSAGE,
 ) -> ClientConnection:
     """Open a connection to url (`wss://host:port/path`, or `ws://` with tls None).
 
-    on_open gets the connection when the server has accepted it and returns who takes its messages; it is called before
-    this function returns. Raises ConnectError, after at most handshake_timeout_s seconds for everything together.
+    subprotocol is what the server has to agree to. on_open gets the connection when the server has accepted it and
+    returns who takes its messages; it is called before this function returns. Raises ConnectError, after at most
+    handshake_timeout_s seconds for everything together.
     """
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or (80 if tls is None else 443)
     target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+    if subprotocol:
+        headers = [*headers, ("Sec-WebSocket-Protocol", subprotocol)]
     connection = ClientConnection(
-        target, parts.netloc, headers, on_open, max_message=max_message, write_timeout_s=write_timeout_s
+        target,
+        parts.netloc,
+        headers,
+        on_open,
+        subprotocol=subprotocol,
+        max_message=max_message,
+        write_timeout_s=write_timeout_s,
     )
     is_handed_over = False
     try:

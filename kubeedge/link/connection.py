@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from typing import Protocol, cast
 
 from kubeedge._speedups.frames import (
+    BINARY,
     CLOSE,
     DEFAULT_MAX_MESSAGE,
     NORMAL,
@@ -112,6 +113,10 @@ class Connection(asyncio.BufferedProtocol, ABC):
     def send(self, payload: bytes) -> None:
         """Send a text message."""
         self.send_frame(frame(TEXT, payload, self._key()))
+
+    def send_binary(self, payload: bytes) -> None:
+        """Send a binary message."""
+        self.send_frame(frame(BINARY, payload, self._key()))
 
     def send_frame(self, framed: bytes) -> None:
         """Send bytes that are frames already, so that what goes to many peers is framed once (server only)."""

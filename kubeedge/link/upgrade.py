@@ -139,10 +139,10 @@ def request(target: str, host: str, headers: Iterable[tuple[str, str]], key: byt
     return "\r\n".join([f"GET {target} HTTP/1.1", *lines, "", ""]).encode("latin-1")
 
 
-def check_response(head: bytes, key: bytes) -> None:
+def check_response(head: bytes, key: bytes, subprotocol: str = "") -> None:
     """Check a server's answer to the request with that key.
 
-    Raises UpgradeError unless it opens the connection as asked, without extensions or subprotocols.
+    Raises UpgradeError unless it opens the connection as asked, without extensions and with that subprotocol.
     """
     lines = head.decode("latin-1").split("\r\n")
     match = _STATUS_LINE.fullmatch(lines[0])
@@ -156,7 +156,7 @@ def check_response(head: bytes, key: bytes) -> None:
         raise UpgradeError(status, "answer does not upgrade to websocket")
     if headers.first("sec-websocket-accept").encode("latin-1") != _accept_key(b64encode(key).decode()):
         raise UpgradeError(status, "Sec-WebSocket-Accept is wrong")
-    if headers.first("sec-websocket-extensions") or headers.first("sec-websocket-protocol"):
+    if headers.first("sec-websocket-extensions") or headers.first("sec-websocket-protocol") != subprotocol:
         raise UpgradeError(status, "answer has an extension or a subprotocol that was not asked for")
 
 

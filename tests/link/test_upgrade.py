@@ -136,12 +136,21 @@ ANSWER = (
         (ANSWER.format("wrong"), 101),
         ("HTTP/1.1 101 x\r\n\r\n", 101),
         (ANSWER.format("gIzksSX/5C+aZD+ZwwQTnrJTyxM=\r\nSec-WebSocket-Extensions: permessage-deflate"), 101),
+        (ANSWER.format("gIzksSX/5C+aZD+ZwwQTnrJTyxM=\r\nSec-WebSocket-Protocol: mqtt"), 101),
     ],
 )
 def test_wrong_answers_are_refused(answer: str, status: int) -> None:
     with pytest.raises(upgrade.UpgradeError) as caught:
         upgrade.check_response(answer.encode(), NONCE)
     assert caught.value.status == status
+
+
+@pytest.mark.parametrize("spoken", ["", "\r\nSec-WebSocket-Protocol: other"])
+def test_answer_without_the_subprotocol_that_was_asked_for_is_refused(spoken: str) -> None:
+    accepted = upgrade._accept_key(b64encode(NONCE).decode()).decode()
+    upgrade.check_response(ANSWER.format(f"{accepted}\r\nSec-WebSocket-Protocol: mqtt").encode(), NONCE, "mqtt")
+    with pytest.raises(upgrade.UpgradeError):
+        upgrade.check_response(ANSWER.format(f"{accepted}{spoken}").encode(), NONCE, "mqtt")
 
 
 @pytest.mark.parametrize("value", ["a\r\nX: y", "a\nb", "a\x00"])

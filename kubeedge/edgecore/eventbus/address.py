@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-PLAIN = frozenset({"tcp", "mqtt"})
-SECURE = frozenset({"ssl", "tls", "mqtts", "mqtt+ssl", "tcps"})
-PORT = 1883
-SECURE_PORT = 8883
+# Schemes, and the port of each; those of upstream's library for MQTT.
+PLAIN = {"tcp": 1883, "mqtt": 1883, "ws": 80}
+SECURE = {"ssl": 8883, "tls": 8883, "mqtts": 8883, "mqtt+ssl": 8883, "tcps": 8883, "wss": 443}
+WEBSOCKET = frozenset({"ws", "wss"})
 
 
 class AddressError(ValueError):
@@ -18,11 +18,12 @@ class AddressError(ValueError):
 
 
 class Address(NamedTuple):
-    """Host and port of a broker, and whether it is spoken to over TLS."""
+    """Host and port of a broker, whether it is spoken to over TLS, and the URL when over WebSocket."""
 
     host: str
     port: int
     is_secure: bool
+    websocket_url: str = ""
 
 
 class Tls(NamedTuple):
@@ -40,22 +41,25 @@ def parse(url: str) -> Address:
         host, port = parts.hostname, parts.port
     except ValueError as error:
         raise AddressError(f"{url}: {error}") from None
-    if parts.scheme not in PLAIN | SECURE:
-        raise AddressError(f"{url}: scheme must be tcp, mqtt, ssl, tls or mqtts")
+    scheme = parts.scheme
+    if scheme not in PLAIN and scheme not in SECURE:
+        raise AddressError(f"{url}: scheme must be tcp, mqtt, ssl, tls, mqtts, ws or wss")
     if not host:
         raise AddressError(f"{url}: no host")
-    is_secure = parts.scheme in SECURE
-    return Address(host, port or (SECURE_PORT if is_secure else PORT), is_secure)
+    is_secure = scheme in SECURE
+    default = SECURE[scheme] if is_secure else PLAIN[scheme]
+    return Address(host, port or default, is_secure, url if scheme in WEBSOCKET else "")
 
 
 def tls_context(address: Address, files: Tls | None) -> ssl.SSLContext | None:
-    """Return how to speak to the broker: with files verified both ways, with a TLS URL alone not at all (spec 04 §5.2).
+    """Return how to speak to a broker whose URL asks for TLS, None when it does not.
 
-    Raises OSError (ssl.SSLError is one) when a file cannot be read.
+    With files both sides are verified, without them nothing is (spec 04 §5.2). As upstream's, the URL alone decides
+    whether TLS is spoken. Raises OSError (ssl.SSLError is one) when a file cannot be read.
     """
+    if not address.is_secure:
+        return None
     if files is None:
-        if not address.is_secure:
-            return None
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

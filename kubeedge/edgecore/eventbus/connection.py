@@ -24,9 +24,11 @@ from gmqtt.mqtt.package import Package
 from gmqtt.mqtt.protocol import BaseMQTTProtocol, MQTTProtocol
 from gmqtt.mqtt.utils import IdGenerator
 
+from kubeedge.edgecore.eventbus.address import Address
 from kubeedge.edgecore.eventbus.outbox import WINDOW, Outbox, dropped
 from kubeedge.edgecore.eventbus.reader import MalformedError, PacketReader
 from kubeedge.edgecore.eventbus.receipts import Receipt, Receipts
+from kubeedge.edgecore.eventbus.websocket import open_transport
 from kubeedge.metrics import Counter
 
 # Topic, payload, and what to call when the receiver is done with it.
@@ -141,7 +143,8 @@ class _Protocol(MQTTProtocol):  # type: ignore[misc]
             return
         # A broker that has not turned Nagle's algorithm off (mosquitto by default) waits for our kernel's ACK before it
         # sends the next small packet, and that comes after 40 ms. It has to be asked for anew each time.
-        self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+        if self._socket is not None:
+            self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
         if publications:
             received.inc(by=publications)
             if self.receipts.is_full():
@@ -189,6 +192,7 @@ class Connection(gmqtt.Client):  # type: ignore[misc]
         self._protocol: _Protocol | None = None
         self._is_held = False
         self._flushed: asyncio.Event | None = None
+        self._websocket_url = ""
         self.receive = receive
         self.is_writable = False
         self.is_session_kept = False
@@ -197,11 +201,14 @@ class Connection(gmqtt.Client):  # type: ignore[misc]
         self.on_subscribe = self._subscribed
         self.on_unsubscribe = self._unsubscribed
 
-    async def open(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:
+    async def open(self, address: Address, tls: ssl.SSLContext | None) -> None:
         """Connect, and send what was not acknowledged before. Raises RefusedError, OSError, TimeoutError."""
+        self._websocket_url = address.websocket_url
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                await self.connect(host, port, ssl=tls or False, keepalive=KEEPALIVE_S, version=self._version)
+                await self.connect(
+                    address.host, address.port, ssl=tls or False, keepalive=KEEPALIVE_S, version=self._version
+                )
         except MQTTConnectError as error:
             raise RefusedError(error._code, error.message) from None
         if self.lost.done():
@@ -299,7 +306,12 @@ class Connection(gmqtt.Client):  # type: ignore[misc]
             self._protocol = _Protocol(self, connection_state=state, id_generator=ids)
             return self._protocol
 
-        transport, protocol = await asyncio.get_running_loop().create_connection(make, host, port, ssl=ssl or None)
+        transport: Any
+        if self._websocket_url:
+            protocol = make()
+            transport = await open_transport(self._websocket_url, ssl or None, protocol)
+        else:
+            transport, protocol = await asyncio.get_running_loop().create_connection(make, host, port, ssl=ssl or None)
         return _Transport(transport, protocol, clean_session, keepalive, package_handler=self._package_handler)
 
     async def reconnect(self, delay: bool = False) -> None:

@@ -58,7 +58,10 @@ class ExternalBroker:
         tls: Tls | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """tls is given when both sides show certificates. The password is only sent with a user name."""
+        """tls is given when both sides show certificates, if the address says TLS at all.
+
+        The password is only sent with a user name.
+        """
         self._address = address
         self._client_id = client_id
         self._username = username
@@ -109,6 +112,8 @@ class ExternalBroker:
         """See Broker."""
         self._take = take
         self._filters = filters
+        if self._tls is not None and not self._address.is_secure:
+            log.warning("broker is spoken to without TLS reason=%r", "its address is not of ssl:// or the like")
         failures = 0
         told = ""
         while True:
@@ -141,7 +146,7 @@ class ExternalBroker:
         if self._username:
             connection.set_auth_credentials(self._username, self._password or None)
         try:
-            await connection.open(self._address.host, self._address.port, tls_context(self._address, self._tls))
+            await connection.open(self._address, tls_context(self._address, self._tls))
             self._connection = connection
             connections.inc()
             await self._ask(connection)

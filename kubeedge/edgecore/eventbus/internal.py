@@ -64,7 +64,8 @@ class _Broker(Broker):  # type: ignore[misc]
     """amqtt's broker without users, with topics that begin with `$`, and with bounded queues."""
 
     def __init__(self, address: Address, queue_size: int, take: Take, filters: Callable[[], Iterable[str]]) -> None:
-        listener = {"type": "tcp", "bind": f"{address.host}:{address.port}", "max_connections": -1}
+        kind = "ws" if address.websocket_url else "tcp"
+        listener = {"type": kind, "bind": f"{address.host}:{address.port}", "max_connections": -1}
         super().__init__({"listeners": {"default": listener}, "plugins": {}})
         self._queue_size = queue_size
         self._take = take

@@ -99,12 +99,15 @@ class Outbox:
             self._make_room()
 
     def _make_room(self) -> None:
-        while self._waiting and (len(self._waiting) > self._capacity or self._bytes > self._capacity_bytes):
+        # The last is kept in any case: it may be large, and the broker ready for it.
+        while len(self._waiting) > 1 and (len(self._waiting) > self._capacity or self._bytes > self._capacity_bytes):
             self._drop(self._waiting.popleft(), "queue is full")
-        # One line for an overflow, however long it lasts.
-        if not self._is_overflowing:
-            self._is_overflowing = True
-            log.warning("publications dropped reason=%r waiting=%d bytes=%d", "queue is full", len(self), self._bytes)
+            # One line for an overflow, however long it lasts.
+            if not self._is_overflowing:
+                self._is_overflowing = True
+                log.warning(
+                    "publications dropped reason=%r waiting=%d bytes=%d", "queue is full", len(self), self._bytes
+                )
 
     def _drop(self, publication: Publication, reason: str) -> None:
         self._bytes -= publication.size

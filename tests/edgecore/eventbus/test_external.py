@@ -258,6 +258,16 @@ async def test_broker_of_another_authority_is_not_spoken_to(tmp_path: Path, capl
             await until(lambda: "certificate verify failed" in caplog.text)
 
 
+async def test_files_for_tls_without_a_url_for_it_are_warned_of(
+    shared_broker: Mosquitto, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = Tls(tmp_path / "ca", tmp_path / "crt", tmp_path / "key")
+    broker = ExternalBroker(Address("127.0.0.1", shared_broker.port, False), "plain", tls=files)
+    async with running(broker, TWIN):
+        await connected(broker)
+    assert "broker is spoken to without TLS" in caplog.text
+
+
 async def test_certificate_that_appears_later_is_taken(tmp_path: Path) -> None:
     """Upstream crashes at the start."""
     authority = TestAuthority(tmp_path / "pki")

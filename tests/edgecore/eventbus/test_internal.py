@@ -8,7 +8,8 @@ import socket
 import pytest
 
 from kubeedge.daemon import CannotStartError
-from kubeedge.edgecore.eventbus.address import Address
+from kubeedge.edgecore.eventbus.address import Address, parse
+from kubeedge.edgecore.eventbus.external import ExternalBroker
 from kubeedge.edgecore.eventbus.internal import InternalBroker
 from kubeedge.edgecore.eventbus.outbox import dropped
 from tests.mosquitto import TestClient, client, free_port
@@ -149,6 +150,23 @@ async def test_client_that_publishes_on_a_filter_is_closed(place: Place) -> None
             await asyncio.sleep(0.2)
             good.publish(UPDATE, b"x")
             await taken.until(1)
+
+
+async def test_brokers_speak_over_websocket_as_well(place: Place) -> None:
+    """Both ends: a node whose external broker is another node's own."""
+    url = f"ws://127.0.0.1:{place.port}/mqtt"
+    inside = InternalBroker(parse(url), quality=1)
+    outside = ExternalBroker(parse(url), "over-websocket", jitter=lambda: 0.1)
+    payload = b"x" * 300_000
+    async with running(inside, "to/inside") as inside_taken:
+        await place.listens()
+        async with running(outside, TWIN, "from/#") as taken:
+            await until(lambda: outside.is_connected)
+            inside.publish("from/inside", payload)
+            assert await taken.until(1) == [("from/inside", payload)]
+            for number in range(200):
+                outside.publish("to/inside", b"%d" % number)
+            assert await inside_taken.until(200) == [("to/inside", b"%d" % number) for number in range(200)]
 
 
 async def test_address_in_use_ends_the_program(place: Place) -> None:

@@ -83,6 +83,12 @@ def test_bytes_are_bounded_as_well() -> None:
     assert len(outbox) == 1
 
 
+def test_one_that_is_larger_than_all_room_is_kept_when_it_is_alone() -> None:
+    outbox, done = filled(b"small", b"x" * 20_000, capacity_bytes=10_000)
+    assert done == [b"small"]
+    assert len(sent(list(outbox.packets()))[0][0]) == 20_000
+
+
 def test_publication_that_ends_each_connection_is_given_up() -> None:
     outbox, done = filled(b"bad", b"good")
     list(outbox.packets())

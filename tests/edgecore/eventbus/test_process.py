@@ -127,7 +127,7 @@ async def test_port_of_the_own_broker_in_use_ends_the_program(tmp_path: Path) ->
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("url", ["ws://127.0.0.1:80", "127.0.0.1"])
+@pytest.mark.parametrize("url", ["http://127.0.0.1:80", "127.0.0.1"])
 def test_address_that_is_none_is_told_with_its_key(tmp_path: Path, url: str) -> None:
     node = DeviceNode(tmp_path, {"mqttServerExternal": url})
     done = run(node)
