@@ -13,13 +13,17 @@ from kubeedge.proto import dmi_pb2 as dmi
 
 log = logging.getLogger("kubeedge.mapper")
 
+# Reports under way at a time. edgecore answers one when it is on its flash card, and writes many as fast as one.
+REPORTERS = 8
 # How often it is looked whether another edgecore listens, which the mapper has to tell about itself.
-WATCH_S = 0.5
+WATCH_S = 0.2
 # Pauses while edgecore is away double from the first to the last.
 FIRST_PAUSE_S = 0.2
 LAST_PAUSE_S = 2.0
 # Go's edge has one call a second for all its mappers (spec 04 §6.5).
 THROTTLED_PAUSE_S = 1.0
+# An edge that has let every call through for so long may be told several things at a time again.
+CALM_S = 10.0
 
 
 class Link:
@@ -35,6 +39,7 @@ class Link:
         self._devices = devices
         self._outbox = outbox
         self._trouble = ""
+        self._calm_at = float("-inf")
         # What the edge said last about a device whose report it does not take.
         self._refusals: dict[Key, str] = {}
         #: Set while the mapper is registered.
@@ -54,18 +59,19 @@ class Link:
                     await asyncio.sleep(THROTTLED_PAUSE_S)
                 except (AwayError, RefusedError) as error:
                     self._say_once(str(error))
-                    await self._pause(pause_s, identity)
+                    await self._is_replaced(identity, pause_s)
                     pause_s = min(pause_s * 2, LAST_PAUSE_S)
                 self.registered.clear()
         finally:
             self._edge.close()
 
-    async def _pause(self, pause_s: float, identity: Identity | None) -> None:
-        """Wait, but not longer than until there is another edgecore."""
-        for _ in range(round(pause_s / FIRST_PAUSE_S)):
+    async def _is_replaced(self, identity: Identity | None, timeout_s: float) -> bool:
+        """Wait, but not longer than until there is another edgecore; return whether there is."""
+        for _ in range(round(timeout_s / WATCH_S)):
             if self._edge.identity() != identity:
-                return
-            await asyncio.sleep(FIRST_PAUSE_S)
+                break
+            await asyncio.sleep(WATCH_S)
+        return self._edge.identity() != identity
 
     async def _register(self) -> None:
         self._devices.expect_list()
@@ -79,22 +85,37 @@ class Link:
 
     async def _deliver(self, identity: Identity | None) -> None:
         """Report until there is another edgecore. Raises AwayError."""
-        while self._edge.identity() == identity:
-            try:
-                async with asyncio.timeout(WATCH_S):
-                    report = await self._outbox.take()
-            except TimeoutError:
+        try:
+            async with asyncio.TaskGroup() as group:
+                reporters = [group.create_task(self._report(is_first=not number)) for number in range(REPORTERS)]
+                while not await self._is_replaced(identity, WATCH_S):
+                    continue
+                for reporter in reporters:
+                    reporter.cancel()
+        except* AwayError as errors:
+            raise AwayError(str(errors.exceptions[0])) from None
+        log.info("edgecore was restarted edgecore=%s", self._edge.socket_path)
+        self._edge.close()
+
+    async def _report(self, *, is_first: bool) -> None:
+        """Tell what waits, for ever. Where calls are few the first does so alone."""
+        loop = asyncio.get_running_loop()
+        while True:
+            if not is_first and (left := self._calm_at - loop.time()) > 0:
+                await asyncio.sleep(left)
                 continue
+            report = await self._outbox.take()
             try:
                 await self._tell(report)
             except ThrottledError:
                 self._outbox.give_back(report)
+                self._calm_at = loop.time() + CALM_S
                 await asyncio.sleep(THROTTLED_PAUSE_S)
             except BaseException:
                 self._outbox.give_back(report)
                 raise
-        log.info("edgecore was restarted edgecore=%s", self._edge.socket_path)
-        self._edge.close()
+            else:
+                self._outbox.told(report)
 
     async def _tell(self, report: Report) -> None:
         key = report.key

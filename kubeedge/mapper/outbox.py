@@ -25,11 +25,12 @@ class Reading:
 
 @dataclass(slots=True)
 class Report:
-    """What is told with one call about one device: properties, or its state."""
+    """What is told with one call about one device: properties, or its state. turn says since when it waits."""
 
     key: Key
     readings: dict[str, Reading] = field(default_factory=dict)
     state: str = ""
+    turn: int = 0
 
 
 class Outbox:
@@ -39,6 +40,9 @@ class Outbox:
         self._latest: dict[Key, Report] = {}
         # By device and whether it is the state. Each has its place: values that come all the time keep up no state.
         self._waiting: dict[tuple[Key, bool], Report] = {}
+        # What has been taken and is being told: the next of its kind has to wait, else it could be overtaken.
+        self._under_way: set[tuple[Key, bool]] = set()
+        self._turns = 0
         self._some = asyncio.Event()
 
     def put(self, key: Key, readings: dict[str, Reading]) -> None:
@@ -54,7 +58,11 @@ class Outbox:
 
     def _wait(self, report: Report) -> None:
         self._some.set()
-        waiting = self._waiting.setdefault((report.key, bool(report.state)), Report(report.key))
+        place = report.key, bool(report.state)
+        waiting = self._waiting.get(place)
+        if waiting is None:
+            self._turns += 1
+            waiting = self._waiting[place] = Report(report.key, turn=self._turns)
         waiting.readings.update(report.readings)
         waiting.state = report.state
 
@@ -80,14 +88,23 @@ class Outbox:
                 self.put_state(key, report.state)
 
     async def take(self) -> Report:
-        """Wait for what has waited longest and return it. To be given back if it cannot be told."""
-        while not self._waiting:
+        """Wait for what has waited longest and return it. To be followed by told() or give_back()."""
+        while True:
+            for place in self._waiting:
+                if place not in self._under_way:
+                    self._under_way.add(place)
+                    return self._waiting.pop(place)
             self._some.clear()
             await self._some.wait()
-        return self._waiting.pop(next(iter(self._waiting)))
+
+    def told(self, report: Report) -> None:
+        """Take note that a report is where it belongs, or refused for good."""
+        self._under_way.discard((report.key, bool(report.state)))
+        self._some.set()
 
     def give_back(self, report: Report) -> None:
-        """Let what could not be told wait again, in front, unless there is something newer or the device is gone."""
+        """Let what could not be told wait again, in its old place, under what is newer, unless the device is gone."""
+        self.told(report)
         latest = self._latest.get(report.key)
         if latest is None:
             return
@@ -97,8 +114,9 @@ class Outbox:
             report.readings.update(newer.readings)
             report.state = newer.state
         report.readings = {name: one for name, one in report.readings.items() if name in latest.readings}
-        self._waiting = {place: report, **self._waiting}
-        self._some.set()
+        if report.readings or report.state:
+            self._waiting[place] = report
+            self._waiting = dict(sorted(self._waiting.items(), key=lambda item: item[1].turn))
 
     def __len__(self) -> int:
         """Return how many reports wait."""

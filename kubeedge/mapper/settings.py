@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -22,7 +23,7 @@ def decode(kind: type[T], values: Mapping[str, Any]) -> T:
     Keys match whatever their case, as in Go: field `slave_id` takes `slaveID` and `SlaveId`. Numbers may be given as
     text and text as numbers. Keys that the struct does not know are left out: one device often serves two mappers.
     """
-    fields = {_folded(field.name): field for field in msgspec.structs.fields(kind)}
+    fields = _fields(kind)
     known = {}
     for key, value in values.items():
         if (field := fields.get(_folded(key))) is not None:
@@ -31,6 +32,12 @@ def decode(kind: type[T], values: Mapping[str, Any]) -> T:
         return msgspec.convert(known, kind, strict=False)
     except msgspec.ValidationError as error:
         raise SettingsError(_named(str(error), kind)) from None
+
+
+@cache
+def _fields(kind: type[msgspec.Struct]) -> dict[str, msgspec.structs.FieldInfo]:
+    """Return the fields by the names that keys are matched with. Looking them up costs more than all the rest."""
+    return {_folded(field.name): field for field in msgspec.structs.fields(kind)}
 
 
 def _folded(name: str) -> str:

@@ -112,7 +112,7 @@ async def test_latest_value_of_each_property_waits() -> None:
     assert len(outbox) == 0
 
 
-async def test_what_could_not_be_told_waits_in_front_under_what_is_newer() -> None:
+async def test_what_could_not_be_told_waits_in_its_old_place_under_what_is_newer() -> None:
     outbox = Outbox()
     outbox.put(KEY, {"a": reading("1"), "b": reading("1")})
     report = await outbox.take()
@@ -135,6 +135,18 @@ async def test_device_that_waits_keeps_its_place() -> None:
     assert (await outbox.take()).key == other
 
 
+async def test_value_waits_for_the_one_before_it_that_is_being_told() -> None:
+    outbox = Outbox()
+    outbox.put(KEY, {"a": reading("1")})
+    first = await outbox.take()
+    outbox.put(KEY, {"a": reading("2")})
+    taking = asyncio.ensure_future(outbox.take())
+    await asyncio.sleep(0)
+    assert not taking.done()
+    outbox.told(first)
+    assert (await taking).readings["a"].value == "2"
+
+
 async def test_state_and_values_of_a_device_have_each_their_place() -> None:
     outbox = Outbox()
     outbox.put_state(KEY, "offline")
@@ -142,7 +154,8 @@ async def test_state_and_values_of_a_device_have_each_their_place() -> None:
     first = await outbox.take()
     outbox.put_state(KEY, "online")
     outbox.give_back(first)
-    assert [(await outbox.take()).state for _ in range(2)] == ["online", ""]
+    assert (await outbox.take()).state == "online"
+    assert list((await outbox.take()).readings) == ["a"]
 
 
 async def test_all_is_told_again_after_a_restart_of_the_edge() -> None:
@@ -150,7 +163,7 @@ async def test_all_is_told_again_after_a_restart_of_the_edge() -> None:
     outbox.put(KEY, {"a": reading("1"), "gone": reading("1")})
     outbox.put_state(KEY, "online")
     for _ in range(2):
-        await outbox.take()
+        outbox.told(await outbox.take())
     outbox.retain(KEY, {"a"})
     outbox.again()
     assert list((await outbox.take()).readings) == ["a"]

@@ -40,6 +40,8 @@ class ModbusDriver(Driver):
         else:
             raise SettingsError("ip or serialPort: the device needs one of them")
         self._bus: Bus | None = None
+        # Where properties lie, as long as they are the same.
+        self._points: dict[str, tuple[Property, Point]] = {}
 
     async def connect(self) -> None:
         bus, users = self._buses.get(self._endpoint, (None, 0))
@@ -59,7 +61,7 @@ class ModbusDriver(Driver):
             bus.close()
 
     async def write(self, property: Property, value: Any) -> None:
-        where = point(property)
+        where = self._point(property)
         await self._connected.write(self._unit, where.table, where.address, where.cells(value))
 
     async def read_many(self, properties: Sequence[Property]) -> list[Any]:
@@ -68,7 +70,7 @@ class ModbusDriver(Driver):
         points = {}
         for index, one in enumerate(properties):
             try:
-                points[index] = point(one)
+                points[index] = self._point(one)
             except SettingsError as error:
                 results[index] = error
         away: OSError | None = None
@@ -103,6 +105,12 @@ class ModbusDriver(Driver):
             except ValueError as error:
                 results[index] = error
         return results
+
+    def _point(self, one: Property) -> Point:
+        known = self._points.get(one.name)
+        if known is None or known[0] is not one:
+            known = self._points[one.name] = one, point(one)
+        return known[1]
 
     @property
     def _connected(self) -> Bus:
