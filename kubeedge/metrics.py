@@ -55,7 +55,8 @@ class Gauge(Counter):
 _registry: dict[str, Counter] = {}
 
 
-def _escape(value: str) -> str:
+def escape(value: str) -> str:
+    """Return a label value as it stands between quotes."""
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
@@ -66,6 +67,6 @@ def exposition() -> str:
         lines.append(f"# HELP {metric.name} {metric.description}")
         lines.append(f"# TYPE {metric.name} {metric.kind}")
         for label_values, value in metric.samples():
-            pairs = ",".join(f'{k}="{_escape(v)}"' for k, v in zip(metric.labels, label_values, strict=True))
+            pairs = ",".join(f'{k}="{escape(v)}"' for k, v in zip(metric.labels, label_values, strict=True))
             lines.append(f"{metric.name}{{{pairs}}} {value:g}" if pairs else f"{metric.name} {value:g}")
     return "\n".join(lines) + "\n"

@@ -87,4 +87,5 @@ async def test_request_that_does_not_come_is_not_waited_for(monkeypatch: pytest.
 
 @given(st.binary())
 def test_every_head_gets_an_answer(head: bytes) -> None:
-    assert Monitor("", 0, {"/healthz": lambda: OK})._answer(head).startswith(b"HTTP/1.1 ")
+    answer = Monitor("", 0, {"/healthz": lambda: OK})._answer(head)
+    assert asyncio.run(answer).startswith(b"HTTP/1.1 ")

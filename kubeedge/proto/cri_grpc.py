@@ -71,6 +71,10 @@ class RuntimeServiceBase(abc.ABC):
         pass
 
     @abc.abstractmethod
+    async def ListContainerStats(self, stream: 'grpclib.server.Stream[kubeedge.proto.cri_pb2.ListContainerStatsRequest, kubeedge.proto.cri_pb2.ListContainerStatsResponse]') -> None:
+        pass
+
+    @abc.abstractmethod
     async def ReopenContainerLog(self, stream: 'grpclib.server.Stream[kubeedge.proto.cri_pb2.ReopenContainerLogRequest, kubeedge.proto.cri_pb2.ReopenContainerLogResponse]') -> None:
         pass
 
@@ -167,6 +171,12 @@ class RuntimeServiceBase(abc.ABC):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 kubeedge.proto.cri_pb2.RemoveContainerRequest,
                 kubeedge.proto.cri_pb2.RemoveContainerResponse,
+            ),
+            '/runtime.v1.RuntimeService/ListContainerStats': grpclib.const.Handler(
+                self.ListContainerStats,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                kubeedge.proto.cri_pb2.ListContainerStatsRequest,
+                kubeedge.proto.cri_pb2.ListContainerStatsResponse,
             ),
             '/runtime.v1.RuntimeService/ReopenContainerLog': grpclib.const.Handler(
                 self.ReopenContainerLog,
@@ -275,6 +285,12 @@ class RuntimeServiceStub:
             '/runtime.v1.RuntimeService/RemoveContainer',
             kubeedge.proto.cri_pb2.RemoveContainerRequest,
             kubeedge.proto.cri_pb2.RemoveContainerResponse,
+        )
+        self.ListContainerStats = grpclib.client.UnaryUnaryMethod(
+            channel,
+            '/runtime.v1.RuntimeService/ListContainerStats',
+            kubeedge.proto.cri_pb2.ListContainerStatsRequest,
+            kubeedge.proto.cri_pb2.ListContainerStatsResponse,
         )
         self.ReopenContainerLog = grpclib.client.UnaryUnaryMethod(
             channel,

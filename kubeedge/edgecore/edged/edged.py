@@ -37,6 +37,7 @@ from kubeedge.edgecore.edged.runtime.interface import Runtime
 from kubeedge.edgecore.edged.server import Server
 from kubeedge.edgecore.edged.services import RETRY_S, Services
 from kubeedge.edgecore.edged.specification import NodeLimits
+from kubeedge.edgecore.edged.statistics import Statistics
 from kubeedge.edgecore.edged.volumes.mounter import VolumeMounter
 from kubeedge.edgecore.edged.watcher import RELIST_S, RuntimeWatcher
 from kubeedge.message import Message
@@ -285,7 +286,13 @@ class _Parts:
         self.image_collector = ImageCollector(runtime, self.events, self.pods.image_names, settings.image_retention)
         self.server: Server | None = None
         if settings.server_port is not None:
-            self.server = Server(settings.server_address, settings.server_port, self.pods.list, self._sync_problem)
+            self.server = Server(
+                settings.server_address,
+                settings.server_port,
+                self.pods.list,
+                self._sync_problem,
+                Statistics(runtime, settings.node_name, settings.root_directory),
+            )
 
     @property
     def runnable(self) -> list[_Runnable]:

@@ -1,4 +1,4 @@
-"""What edged shows of itself over HTTP on the node: health and pods, metrics beside them (spec 05 §4.8)."""
+"""What edged shows over HTTP on the node: health, pods and what they use, metrics beside them (spec 05 §4.8)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable
 import orjson
 
 from kubeedge.edgecore.edged.pod import Object
+from kubeedge.edgecore.edged.statistics import Statistics
 from kubeedge.monitoring import OK, Monitor, Page
 
 log = logging.getLogger("kubeedge.edged")
@@ -17,7 +18,12 @@ class Server:
     """Serves those pages. sync_problem gives what is wrong with the pod engine, empty when it is healthy."""
 
     def __init__(
-        self, address: str, port: int, pods: Callable[[], list[Object]], sync_problem: Callable[[], str]
+        self,
+        address: str,
+        port: int,
+        pods: Callable[[], list[Object]],
+        sync_problem: Callable[[], str],
+        statistics: Statistics,
     ) -> None:
         def healthy() -> Page:
             return OK
@@ -40,6 +46,8 @@ class Server:
                 "/healthz/log": healthy,
                 "/healthz/syncloop": sync_loop,
                 "/pods": pod_list,
+                "/stats/summary": statistics.summary,
+                "/metrics/resource": statistics.resource_metrics,
             },
         )
 

@@ -14,6 +14,7 @@ from kubeedge.edgecore.edged.runtime.interface import (
     ContainerConfig,
     ContainerEvent,
     ContainerState,
+    ContainerStats,
     ContainerStatus,
     ExecResult,
     Image,
@@ -176,6 +177,15 @@ class MemoryRuntime:
         if container_id not in self.containers:
             raise RuntimeCallError("NotFound", container_id)
         return self.containers[container_id][1]
+
+    async def container_stats(self) -> list[ContainerStats]:
+        await self._call()
+        now = time.time_ns()
+        return [
+            ContainerStats(s.id, now, now - s.started_at, 3 << 20, 2 << 20, 1 << 20)
+            for _, s in self.containers.values()
+            if s.state is ContainerState.RUNNING
+        ]
 
     async def create_container(self, sandbox_id: str, config: ContainerConfig, sandbox: SandboxConfig) -> str:
         fails = await self._call()

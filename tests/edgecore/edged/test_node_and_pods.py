@@ -336,6 +336,26 @@ async def test_health_and_pods_are_served_on_the_node(fleet: World) -> None:
     assert (await get(fleet, "/nothing"))[0] == 404
 
 
+async def test_what_node_and_pods_use_is_served_on_the_node(fleet: World) -> None:
+    script = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; exec sleep 1000"
+    await fleet.pod("busy", {"containers": [sh(script)], "terminationGracePeriodSeconds": 1})
+    found = await fleet.until(POD, "busy", is_ready)
+    status, body = await get(fleet, "/stats/summary")
+    summary = orjson.loads(body)
+    (pod,) = [pod for pod in summary["pods"] if pod["podRef"]["name"] == "busy"]
+    assert status == 200 and summary["node"]["nodeName"] == NODE_NAME
+    assert pod["podRef"] == {"name": "busy", "namespace": "default", "uid": found["metadata"]["uid"]}
+    assert pod["containers"][0]["memory"]["workingSetBytes"] > 0
+    assert "usageNanoCores" not in pod["cpu"]
+    await asyncio.sleep(1.1)
+    again = orjson.loads((await get(fleet, "/stats/summary?only_cpu_and_memory=true"))[1])
+    (pod,) = [pod for pod in again["pods"] if pod["podRef"]["name"] == "busy"]
+    assert pod["cpu"]["usageNanoCores"] >= 0 and again["node"]["cpu"]["usageNanoCores"] > 0
+    status, body = await get(fleet, "/metrics/resource")
+    assert status == 200 and b"\nscrape_error 0\n" in body
+    assert b'\npod_memory_working_set_bytes{namespace="default",pod="busy"} ' in body
+
+
 async def get(fleet: World, path: str) -> tuple[int, bytes]:
     reader, writer = await asyncio.open_connection("127.0.0.1", fleet.node.edged.server_port)
     writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())

@@ -342,3 +342,19 @@ async def test_end_of_a_container_and_of_a_sandbox_is_told(node: Node) -> None:
     listener.cancel()
     await asyncio.wait([listener])
     assert listener.cancelled()
+
+
+async def test_what_a_running_container_uses_is_told(node: Node) -> None:
+    ended = await node.run("true", name="ended")
+    await node.ended(ended)
+    script = "head -c 200000 /dev/zero > /file; i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; echo up; sleep 1000"
+    busy = await node.run("sh", "-c", script)
+    await node.until(lambda: node.output() == ["up"])
+    before = time.time_ns()
+    (stats,) = await node.runtime.container_stats()
+    assert stats.container_id == busy
+    assert before <= stats.read_at <= time.time_ns()
+    assert 10_000_000 < stats.cpu_ns < 60_000_000_000
+    assert stats.memory_usage >= stats.working_set >= stats.rss > 0
+    await asyncio.sleep(1.2)
+    assert (await node.runtime.container_stats())[0].cpu_ns >= stats.cpu_ns

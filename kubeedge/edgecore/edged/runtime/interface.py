@@ -245,6 +245,23 @@ class ContainerStatus:
 
 
 @dataclass(slots=True)
+class ContainerStats:
+    """What a running container uses. read_at in nanoseconds of Unix time, cpu_ns: of all its life, sizes in bytes.
+
+    working_set: what it uses without what the kernel can take back at once; rss: of no file. What a runtime does not
+    know is 0.
+    """
+
+    container_id: str
+    read_at: int
+    cpu_ns: int
+    memory_usage: int
+    working_set: int
+    rss: int
+    rootfs_used: int = 0
+
+
+@dataclass(slots=True)
 class Image:
     """An image that the runtime has."""
 
@@ -325,6 +342,10 @@ class Runtime(Protocol):
     async def list_containers(self) -> list[Container]: ...
 
     async def container_status(self, container_id: str) -> ContainerStatus: ...
+
+    async def container_stats(self) -> list[ContainerStats]:
+        """Read what each running container uses."""
+        ...
 
     async def create_container(self, sandbox_id: str, config: ContainerConfig, sandbox: SandboxConfig) -> str:
         """Make a container; return its id."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from kubeedge.edgecore.edged.runtime.interface import (
     Container,
     ContainerState,
+    ContainerStats,
     ContainerStatus,
     Image,
     ImageFilesystem,
@@ -86,6 +87,19 @@ def container_status(message: cri.ContainerStatus) -> ContainerStatus:
         annotations=dict(message.annotations),
         mounts=[_mount(mount) for mount in message.mounts],
         log_path=message.log_path,
+    )
+
+
+def container_stats(message: cri.ContainerStats) -> ContainerStats:
+    """Return what a container uses."""
+    return ContainerStats(
+        container_id=message.attributes.id,
+        read_at=message.cpu.timestamp,
+        cpu_ns=message.cpu.usage_core_nano_seconds.value,
+        memory_usage=message.memory.usage_bytes.value,
+        working_set=message.memory.working_set_bytes.value,
+        rss=message.memory.rss_bytes.value,
+        rootfs_used=message.writable_layer.used_bytes.value,
     )
 
 

@@ -20,6 +20,7 @@ from kubeedge.edgecore.edged.runtime.interface import (
     ContainerConfig,
     ContainerEvent,
     ContainerState,
+    ContainerStats,
     ContainerStatus,
     ExecResult,
     Image,
@@ -35,7 +36,7 @@ from kubeedge.edgecore.edged.runtime.interface import (
     SandboxState,
     SandboxStatus,
 )
-from kubeedge.edgecore.edged.runtime.process import disk, plan, refusal
+from kubeedge.edgecore.edged.runtime.process import disk, plan, refusal, usage
 from kubeedge.edgecore.edged.runtime.process.client import Client, RefusedError
 from kubeedge.edgecore.edged.runtime.process.images import Images
 from kubeedge.edgecore.edged.runtime.process.records import ContainerRecord, Records, SandboxRecord
@@ -52,7 +53,7 @@ RESOLV_CONF = "/etc/resolv.conf"
 
 @dataclass(slots=True)
 class _Progress:
-    """How far a container came, as the supervisor tells it."""
+    """How far a container came, as the supervisor tells it; pid is its first process while it runs."""
 
     state: ContainerState = ContainerState.CREATED
     started_at: int = 0
@@ -60,6 +61,7 @@ class _Progress:
     exit_code: int = 0
     reason: str = ""
     message: str = ""
+    pid: int = 0
 
 
 class ProcessRuntime:
@@ -281,6 +283,16 @@ class ProcessRuntime:
             log_path=record.log_path,
         )
 
+    async def container_stats(self) -> list[ContainerStats]:
+        """Return what each running container uses; of its file system nothing is known."""
+        self._check_ready()
+        running = [
+            usage.Running(record.id, progress.pid, record.cgroup)
+            for record in self._containers.values()
+            if (progress := self._state(record.id)).state is ContainerState.RUNNING
+        ]
+        return await asyncio.to_thread(usage.read, running)
+
     async def create_container(self, sandbox_id: str, config: ContainerConfig, sandbox: SandboxConfig) -> str:
         """Make a container's folder and plan. Raises RuntimeCallError when something of it cannot be honoured."""
         self._check_ready()
@@ -461,5 +473,5 @@ class _Changes:
 def _progress(fields: list[str]) -> _Progress:
     _, word, started_ns, finished_ns, number, reason, message = fields
     if word == "running":
-        return _Progress(ContainerState.RUNNING, int(started_ns))
+        return _Progress(ContainerState.RUNNING, int(started_ns), pid=int(number))
     return _Progress(ContainerState.EXITED, int(started_ns), int(finished_ns), int(number), reason, message)
