@@ -149,6 +149,10 @@ class Worker:
             driver.device = device = self.device
             self._changed.clear()
             schedule = Schedule(_cycles(device), loop.time(), schedule)
+            if schedule.next() is None:
+                # Nothing to read: connected is all that there is to know.
+                self._is_proved = True
+                self._become(self.health.end_round((), (), ()))
             schedule.hasten((one.name for one in device.properties.values() if self._is_desired(one)), loop.time())
             while not self._changed.is_set():
                 names = schedule.take(loop.time())

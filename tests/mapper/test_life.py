@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from grpclib.exceptions import GRPCError
 
-from kubeedge.mapper import Protocol
-from kubeedge.mapper.description import Key
+from kubeedge.mapper import Protocol, manifest
+from kubeedge.mapper.description import Key, describe
 from kubeedge.mapper.driver import Driver
+from kubeedge.mapper.outbox import Outbox
 from kubeedge.mapper.testing import FakeEdge
+from kubeedge.mapper.worker import DeviceError, Worker
+from kubeedge.proto import dmi_pb2 as dmi
 from tests.mapper.lamps import MODEL, BlockingLamp, Lamp, lamp, prop, text
 from tests.sites import until
 
@@ -172,6 +176,12 @@ async def test_device_that_was_never_there_is_offline(edge: FakeEdge) -> None:
         assert Lamp.connects == Lamp.disconnects
 
 
+async def test_device_without_properties_is_online_once_connected(edge: FakeEdge) -> None:
+    edge.add(text(MODEL, lamp()))
+    async with edge.running(Lamp):
+        await edge.has_state("l1", "online")
+
+
 async def test_one_glitch_is_no_news(edge: FakeEdge) -> None:
     edge.add(text(MODEL, lamp(prop("power"))))
     async with edge.running(Lamp):
@@ -302,3 +312,50 @@ async def test_mapper_of_decorated_functions(edge: FakeEdge) -> None:
     async with edge.running(protocol.driver()):
         await edge.reported("l1", "brightness", "33", observed="33")
     assert values == {"brightness": 33}
+
+
+@pytest.mark.parametrize("driver", [Lamp, BlockingLamp])
+async def test_worker_that_is_cancelled_anywhere_disconnects_what_it_connected(driver: type[Driver]) -> None:
+    (instance,), (model,) = manifest.read(text(MODEL, lamp(prop("brightness", "50"), prop("power"))))
+    device, _ = describe(instance, model)
+    for steps in range(40):
+        Lamp.reset(brightness=10, power=4.2)
+        worker = Worker(device, driver, Outbox(), lambda *_: None)
+        working = asyncio.ensure_future(worker.run())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        working.cancel()
+        await asyncio.wait([working])
+        assert working.cancelled()
+        # A blocking call that was under way ends in its thread.
+        await until(lambda: len(Lamp.connects) == len(Lamp.disconnects))
+        with pytest.raises(DeviceError, match="not connected"):
+            await worker.read_now("power")
+
+
+async def test_calls_that_are_nonsense_do_the_mapper_no_harm(edge: FakeEdge) -> None:
+    edge.add(text(MODEL, lamp(prop("power"))))
+    async with edge.running(Lamp) as mapper, edge._mapper() as stub:
+        await edge.reported("l1", "power")
+        for call, request in (
+            (stub.RegisterDevice, dmi.RegisterDeviceRequest()),
+            (stub.UpdateDevice, dmi.UpdateDeviceRequest()),
+            (stub.CreateDeviceModel, dmi.CreateDeviceModelRequest()),
+            (stub.UpdateDeviceModel, dmi.UpdateDeviceModelRequest()),
+        ):
+            with pytest.raises(GRPCError, match="has no name"):
+                await call(request, timeout=5)
+        await stub.RemoveDevice(dmi.RemoveDeviceRequest(), timeout=5)
+        await stub.RemoveDeviceModel(dmi.RemoveDeviceModelRequest(), timeout=5)
+        with pytest.raises(GRPCError, match="no device default/l2"):
+            await stub.GetDevice(dmi.GetDeviceRequest(deviceName="l2", deviceNamespace="default"), timeout=5)
+        answer = await stub.GetDevice(dmi.GetDeviceRequest(deviceName="l1", deviceNamespace="default"), timeout=5)
+        assert answer.device.spec.properties[0].name == "power"
+        # Bytes that are no HTTP/2.
+        _, writer = await asyncio.open_unix_connection(str(edge.mapper_path))
+        writer.write(b"GET / HTTP/1.1\r\n\r\n" * 100)
+        await writer.drain()
+        writer.close()
+        edge.told.clear()
+        await edge.reported("l1", "power")
+        assert len(mapper.devices) == 1

@@ -14,8 +14,9 @@ import yaml
 
 from kubeedge.mapper.__main__ import main
 from kubeedge.mapper.testing import FakeEdge
-from tests.mapper.lamps import lamp, prop, text
+from tests.mapper.lamps import MODEL, lamp, prop, text
 
+ROOT = Path(__file__).parents[2]
 END_TIMEOUT_S = 15
 
 
@@ -98,3 +99,53 @@ async def test_simulator_runs_as_a_program(edge: FakeEdge, short_path: Path) -> 
     assert "device added device=default/l1" in words
     assert "ERROR" not in words
     assert not edge.mapper_path.exists()
+
+
+@pytest.mark.parametrize(("command", "library"), [("modbus", "pymodbus"), ("opcua", "asyncua")])
+def test_library_that_is_missing_is_named_with_its_extra(command: str, library: str, tmp_path: Path) -> None:
+    script = f"import sys; sys.modules[{library!r}] = None; from kubeedge.mapper.__main__ import main; sys.exit(main())"
+    said = run("-c", script, command, folder=tmp_path)
+    assert said.returncode == 1
+    assert f"error: {library} is missing: pip install 'kubeedge[{command}]'" in said.stderr
+
+
+def test_edgecore_is_no_part_of_a_mapper(tmp_path: Path) -> None:
+    script = "import sys, kubeedge.mapper, kubeedge.mapper.__main__; print(*sys.modules)"
+    modules = run("-c", script, folder=tmp_path).stdout.split()
+    assert "kubeedge.mapper.worker" in modules
+    strangers = (
+        "kubeedge.edgecore",
+        "kubeedge.cloudcore",
+        "kubeedge.store",
+        "kubernetes",
+        "gmqtt",
+        "pymodbus",
+        "asyncua",
+    )
+    assert [name for name in modules if name.startswith(strangers)] == []
+
+
+async def test_mapper_of_the_tutorial_works(edge: FakeEdge) -> None:
+    page = (ROOT / "docs" / "mappers.md").read_text()
+    source = next(block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "class Lamp" in block)
+    assert len(source.splitlines()) <= 36
+    names: dict[str, Any] = {"__name__": "tutorial"}
+    exec(compile(source, "mappers.md", "exec"), names)
+    kept = {"level": "10"}
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := (await reader.readline()).decode().split():
+            if line[0] == "set":
+                kept[line[1]] = line[2]
+            writer.write(f"{kept[line[1]]}\n".encode())
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    config = {"host": "127.0.0.1", "port": server.sockets[0].getsockname()[1]}
+    where = {"visitors": {"configData": {"command": "level"}}}
+    edge.add(text(MODEL, lamp(prop("brightness", "80", **where), config=config)))
+    async with server:
+        async with edge.running(names["Lamp"]):
+            await edge.reported("l1", "brightness", "80", observed="80")
+            await edge.has_state("l1", "online")
+        assert kept == {"level": "80"}
