@@ -135,6 +135,9 @@ class _Protocol(MQTTProtocol):  # type: ignore[misc]
             self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
+        if self._connection is None:
+            self._owner.abort("peer speaks before it is spoken to")
+            return
         self._connection._last_data_in = time.monotonic()
         try:
             publications = self._reader.feed(data)

@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 # After a loss the first attempt comes within this time; then further apart, up to the pause that upstream makes.
 FIRST_RETRY_S = 0.5
 LONGEST_RETRY_S = 5.0
+# A connection that held this long was a good one: its loss counts as the first.
+GOOD_CONNECTION_S = 1.0
 # Filters in one packet.
 FILTERS_AT_ONCE = 100
 
@@ -114,23 +116,25 @@ class ExternalBroker:
         self._filters = filters
         if self._tls is not None and not self._address.is_secure:
             log.warning("broker is spoken to without TLS reason=%r", "its address is not of ssl:// or the like")
+        clock = asyncio.get_running_loop().time
         failures = 0
         told = ""
         while True:
+            began_s = clock()
             try:
-                reason = await self._stay_connected()
+                reason = f"broker disconnected reason={await self._stay_connected()}"
+                if clock() - began_s > GOOD_CONNECTION_S:
+                    failures = 0
+                    told = ""
             except (RefusedError, OSError) as error:
                 # TimeoutError is an OSError, and so is what is wrong with a certificate.
                 connect_failures.inc()
-                failures += 1
-                reason = str(error) or type(error).__name__
-                level = logging.DEBUG if reason == told else logging.WARNING
-                log.log(level, "broker not connected address=%s:%d reason=%s", *self._address[:2], reason)
-                told = reason
-            else:
-                failures = 0
-                told = ""
-                log.warning("broker disconnected reason=%s", reason)
+                reason = f"broker not connected reason={str(error) or type(error).__name__}"
+            # Once, also for a broker that takes us and throws us out again: another client has our id, for example.
+            level = logging.DEBUG if reason == told else logging.WARNING
+            log.log(level, "%s address=%s:%d", reason, *self._address[:2])
+            told = reason
+            failures += 1
             await asyncio.sleep(self._pause_s(failures))
 
     def _pause_s(self, failures: int) -> float:

@@ -17,8 +17,8 @@ from tests.sites import until
 
 @pytest.fixture(scope="session")
 def shared_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
-    """A broker that every test may use and none may harm."""
-    with mosquitto(tmp_path_factory.mktemp("mosquitto")) as broker:
+    """A broker that every test may use and none may harm; it keeps all for a client that is away."""
+    with mosquitto(tmp_path_factory.mktemp("mosquitto"), settings=["max_queued_messages 0"]) as broker:
         yield broker
 
 

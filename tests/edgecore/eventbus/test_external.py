@@ -112,8 +112,9 @@ async def test_publications_wait_at_the_broker_while_the_node_is_down(shared_bro
 
 
 async def test_nothing_is_lost_in_either_direction_when_the_cable_is_cut_again_and_again(
-    shared_broker: Mosquitto,
+    shared_broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(module, "LONGEST_RETRY_S", 0.2)
     count = 2_000
     async with cable(shared_broker.port) as link, client(shared_broker) as tester:
         broker = external(link.port, "cut-again-and-again")
@@ -134,6 +135,7 @@ async def test_nothing_is_lost_in_either_direction_when_the_cable_is_cut_again_a
                 if number % 20 == 0:
                     await asyncio.sleep(0.01)
                 if number % 400 == 200:
+                    await connected(broker)
                     link.cut()
             expected = {b"%d" % number for number in range(count)}
             await until(lambda: {payload for _, payload in taken.publications} == expected)
@@ -358,6 +360,37 @@ async def test_peer_that_is_no_broker_is_tried_again() -> None:
     server = await asyncio.start_server(talk, "127.0.0.1", 0)
     async with running(external(server.sockets[0].getsockname()[1]), TWIN):
         await until(lambda: tries >= 4, timeout_s=20)
+    server.close()
+
+
+async def test_client_with_the_same_id_does_not_make_the_node_hammer(
+    shared_broker: Mosquitto, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A broker throws out the one when the other comes."""
+    opened = module.connections.value()
+    async with running(external(shared_broker.port, "twice")), running(external(shared_broker.port, "twice")):
+        await asyncio.sleep(3)
+    assert 2 <= module.connections.value() - opened < 12
+    assert sum(record.levelname == "WARNING" for record in caplog.records) <= 4
+
+
+async def test_version_before_is_spoken_to_a_broker_that_knows_no_other() -> None:
+    asked: list[bytes] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.read(100))
+        is_old = b"MQIsdp\x03" in asked[-1]
+        writer.write(b"\x20\x02\x00" + (b"\x00" if is_old else b"\x01"))
+        await reader.read(100)
+        writer.write(b"\x90\x03\x10\x01\x01")
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    broker = external(server.sockets[0].getsockname()[1])
+    async with running(broker, TWIN):
+        await connected(broker)
+    assert [b"MQTT\x04" in head for head in asked] == [True, False]
     server.close()
 
 
