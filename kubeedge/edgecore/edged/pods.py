@@ -25,6 +25,8 @@ FIRST_SET_RETRY_S = 1.0
 # is only ended when the cloud had this long to say what it wants (spec 05 E7; its object sync passes every 5 s).
 ORPHAN_PATIENCE_S = 60.0
 HOUSEKEEPING_S = 60.0
+# The runtime may not have been listed when the cloud had its time.
+RETRY_S = 1.0
 
 _pods = Gauge("kubeedge_edged_pods", "Pods that the node has workers for")
 _rejected = Counter("kubeedge_edged_pods_rejected_total", "Pods that the node did not take", ("reason",))
@@ -66,6 +68,7 @@ class Pods:
         """The cloud can be reached, or not any more."""
         if online and self._online_since is None:
             self._online_since = asyncio.get_running_loop().time()
+            self._tidy.set()
         elif not online:
             self._online_since = None
 
@@ -178,10 +181,17 @@ class Pods:
                 await self._tidy_up()
                 self._tidy.clear()
                 try:
-                    async with asyncio.timeout(HOUSEKEEPING_S):
+                    async with asyncio.timeout(self._pause_s()):
                         await self._tidy.wait()
                 except TimeoutError:
                     pass
+
+    def _pause_s(self) -> float:
+        """Return when to tidy up next, at the latest: what waits for the cloud's word goes as soon as it may."""
+        if not self._set_was_empty or self._online_since is None:
+            return HOUSEKEEPING_S
+        left_s = self._online_since + ORPHAN_PATIENCE_S - asyncio.get_running_loop().time()
+        return min(HOUSEKEEPING_S, max(RETRY_S, left_s))
 
     async def _first_set(self) -> None:
         while True:

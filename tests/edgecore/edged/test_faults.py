@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from kubeedge.bus import Bus
+from kubeedge.edgecore.edged import pods
 from kubeedge.edgecore.edged.edged import Edged, Settings
 from kubeedge.message import Message, new_message, response_to
 from tests.edgecore.edged.memory_runtime import MemoryRuntime
@@ -249,6 +250,21 @@ async def test_node_that_was_set_up_anew_leaves_unknown_pods_alone_at_first(benc
     bench.meta.push("insert", "p")
     await asyncio.sleep(0.5)
     assert len(bench.runtime.starts) == 2
+
+
+async def test_what_the_cloud_had_time_to_claim_is_ended_then_and_not_a_round_later(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pods, "ORPHAN_PATIENCE_S", 0.5)
+    bench.meta.create("p")
+    await bench.until(lambda: bench.meta.is_ready("p"))
+    await bench.stop()
+    del bench.meta.pods["p"]
+    bench.edged = bench.make()
+    await bench.start()
+    bench.bus.send("edged", new_message("edgehub", "edged", "connect", "node/connection", b'"cloud_connected"'))
+    await bench.until(lambda: not bench.runtime.sandboxes)
+    await bench.until(lambda: not list((bench.folder / "logs").iterdir()))
 
 
 async def test_new_pod_of_the_same_name_replaces_the_old_one(bench: Bench) -> None:
