@@ -70,14 +70,17 @@ async def condition(cloud: Cloud, name: str) -> dict[str, Any] | None:
     return found
 
 
+async def events(cloud: Cloud) -> list[dict[str, Any]]:
+    """Return all events of the namespace."""
+    return [orjson.loads(raw) for raw in (await cloud.api.list(EVENT, "default")).items]
+
+
 async def test_a_bad_device_says_why_until_it_is_well_and_stops_no_other(cloud: Cloud) -> None:
     await cloud.device("bad")
     bad = await until(lambda: condition(cloud, "bad"))
     assert (bad["type"], bad["status"], bad["reason"]) == ("Valid", "False", "ModelNotFound")
-    events = [orjson.loads(raw) for raw in (await cloud.api.list(EVENT, "default")).items]
-    assert [(each["involvedObject"]["name"], each["reason"], each["type"]) for each in events] == [
-        ("bad", "ModelNotFound", "Warning")
-    ]
+    (event,) = await until(lambda: events(cloud))
+    assert (event["involvedObject"]["name"], event["reason"], event["type"]) == ("bad", "ModelNotFound", "Warning")
     await cloud.device("good")
     report = cloud.report("good", temperature="1")
     await cloud.hub.answer(report)
