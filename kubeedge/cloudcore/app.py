@@ -17,11 +17,11 @@ from kubeedge.cloudcore.httpserver.service import CertificateService, Settings
 from kubeedge.cloudcore.hub.hub import CloudHub
 from kubeedge.cloudcore.monitor import monitor
 from kubeedge.cloudcore.synccontroller import sync
-from kubeedge.cloudcore.synccontroller.controller import SyncController
+from kubeedge.cloudcore.synccontroller.controller import SyncController, always_belongs
 from kubeedge.config import cloudcore as configuration
 from kubeedge.config.host import local_address
 from kubeedge.daemon import CannotStartError
-from kubeedge.kube.api import ApiError, ApiUnavailableError, Kind
+from kubeedge.kube.api import ApiError, ApiUnavailableError
 from kubeedge.kube.caches import Caches
 from kubeedge.kube.client import HttpApi
 from kubeedge.kube.crds import ensure_installed
@@ -38,7 +38,6 @@ from kubeedge.kube.kinds import (
     SECRET,
 )
 from kubeedge.kube.kubeconfig import Access
-from kubeedge.kube.object import Object
 from kubeedge.pki.authority import Authority
 from kubeedge.pki.pem import PkiError
 
@@ -121,7 +120,7 @@ class CloudCore:
             local_ip=self._local_ip,
             cluster_ca=self._access.ca_pem,
         )
-        belongs = _belongs
+        belongs = always_belongs
         if modules.device_controller.enable:
             device_indexes = {"node": device.by_node, "use": device.by_use, "model": device.by_model}
             devices = caches.open(DEVICE, indexes=device_indexes)
@@ -183,11 +182,6 @@ class CloudCore:
                 log.warning("waiting for the Kubernetes API reason=%s", reason)
                 told = reason
             await asyncio.sleep(RETRY_S)
-
-
-def _belongs(kind: Kind, object: Object, node: str) -> bool:
-    """Tell that an object is for whom it once was, where no module knows better."""
-    return True
 
 
 def _check_modules(modules: configuration.Modules) -> None:

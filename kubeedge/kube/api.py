@@ -62,6 +62,11 @@ class ApiUnavailableError(Exception):
     """The API could not be reached, or its answer was no answer of a Kubernetes API."""
 
 
+def is_passing(error: Exception) -> bool:
+    """Tell whether a call that failed with error may succeed later, just as it is."""
+    return not isinstance(error, ApiError) or error.code >= 500 or error.code in (409, 429)
+
+
 class Items(NamedTuple):
     """One page of a list."""
 

@@ -11,7 +11,7 @@ import orjson
 
 from kubeedge.cloudcore.devicecontroller.checks import Problem, problems
 from kubeedge.cloudcore.devicecontroller.device import Device, model_properties
-from kubeedge.kube.api import MERGE_PATCH, ApiError, ApiUnavailableError, KubeApi
+from kubeedge.kube.api import MERGE_PATCH, ApiError, ApiUnavailableError, KubeApi, is_passing
 from kubeedge.kube.informer import EventType, Informer
 from kubeedge.kube.instants import timestamp
 from kubeedge.kube.kinds import DEVICE, EVENT
@@ -107,10 +107,10 @@ class Conditions:
                 if found:
                     await self._api.create(EVENT, device.namespace, orjson.dumps(_event(device, condition)))
         except (ApiError, ApiUnavailableError, TimeoutError) as error:
-            is_passing = not isinstance(error, ApiError) or error.code >= 500 or error.code in (409, 429)
-            level = logging.DEBUG if is_passing else logging.WARNING
+            may_retry = is_passing(error)
+            level = logging.DEBUG if may_retry else logging.WARNING
             log.log(level, "condition not written device=%s reason=%s", device.id, str(error) or "time-out")
-            if is_passing:
+            if may_retry:
                 self._look_later(key, RETRY_S)
             return
         log.info("device looked at device=%s valid=%s message=%s", device.id, not found, condition["message"])

@@ -12,7 +12,7 @@ import orjson
 
 from kubeedge.cloudcore.devicecontroller.device import Device
 from kubeedge.cloudcore.devicecontroller.reports import Report, merged
-from kubeedge.kube.api import MERGE_PATCH, ApiError, ApiUnavailableError, KubeApi
+from kubeedge.kube.api import MERGE_PATCH, ApiError, ApiUnavailableError, KubeApi, is_passing
 from kubeedge.kube.informer import EventType, Informer
 from kubeedge.kube.kinds import DEVICE, DEVICE_STATUS
 from kubeedge.kube.object import Object, is_newer
@@ -151,8 +151,9 @@ class Statuses:
                     await self._patch(device, pending)
         except (ApiError, ApiUnavailableError, TimeoutError) as error:
             failures.inc()
-            is_refused = isinstance(error, ApiError) and error.code < 500 and error.code not in (409, 429, 404)
-            if isinstance(error, ApiError) and error.code == 404:
+            is_missing = isinstance(error, ApiError) and error.code == 404
+            is_refused = not is_missing and not is_passing(error)
+            if is_missing:
                 # Deleted by hand, or with its namespace, since the cache was told: it is made again.
                 self._ahead.pop(key, None)
             log.log(

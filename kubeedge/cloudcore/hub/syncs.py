@@ -11,7 +11,7 @@ import orjson
 
 from kubeedge.cloudcore.hub.outbox import Delivery, SyncRef
 from kubeedge.cloudcore.hub.wheel import TimerWheel
-from kubeedge.kube.api import MERGE_PATCH, ApiError, ApiUnavailableError, Kind, KubeApi
+from kubeedge.kube.api import MERGE_PATCH, ApiError, ApiUnavailableError, Kind, KubeApi, is_passing
 from kubeedge.kube.kinds import CLUSTER_OBJECT_SYNC, OBJECT_SYNC
 from kubeedge.kube.object import is_newer
 from kubeedge.metrics import Counter
@@ -160,7 +160,7 @@ class ObjectSyncs:
         try:
             is_new = await self._post(delivery)
         except (ApiError, ApiUnavailableError, TimeoutError) as error:
-            if _is_passing(error):
+            if is_passing(error):
                 self._failed("create", ref, error, logging.WARNING)
                 self._later.set(ref, self._now() + RETRY_S)
             else:
@@ -207,9 +207,9 @@ class ObjectSyncs:
                 # Another replica may have noted an acknowledgement while ours only says "nothing yet".
                 await self._patch(ref, record)
         except (ApiError, ApiUnavailableError, TimeoutError) as error:
-            is_passing = _is_passing(error)
-            self._failed(operation, ref, error, logging.WARNING if is_passing else logging.ERROR)
-            return not is_passing
+            may_retry = is_passing(error)
+            self._failed(operation, ref, error, logging.WARNING if may_retry else logging.ERROR)
+            return not may_retry
         writes.inc(operation)
         return True
 
@@ -273,8 +273,3 @@ class ObjectSyncs:
 
 def _kind(ref: SyncRef) -> Kind:
     return OBJECT_SYNC if ref.namespace else CLUSTER_OBJECT_SYNC
-
-
-def _is_passing(error: Exception) -> bool:
-    """Tell whether the same call may succeed later."""
-    return not isinstance(error, ApiError) or error.code >= 500 or error.code in (409, 429)

@@ -46,6 +46,11 @@ _corrections = metrics.Counter(
 )
 
 
+def always_belongs(kind: Kind, object: Object, node: str) -> bool:
+    """Tell that an object is for whom it once was: so it is of every kind for which no module knows better."""
+    return True
+
+
 class SyncController:
     """Looks at the syncs of a node when it connects and at the syncs of an object when it changes.
 
@@ -68,7 +73,7 @@ class SyncController:
         cluster_syncs: Informer,
         *,
         is_connected: Callable[[str], bool],
-        belongs: Callable[[Kind, Object, str], bool] = lambda kind, object, node: True,
+        belongs: Callable[[Kind, Object, str], bool] = always_belongs,
         full_pass_s: float = FULL_PASS_S,
         settle_s: float = SETTLE_S,
     ) -> None:
