@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import Awaitable, Iterable
+from collections.abc import Iterable
 from functools import cached_property
 from typing import TypeVar
 
@@ -19,6 +18,7 @@ from kubeedge.metrics import Counter
 from kubeedge.proto import EXACT_NUMBERS
 from kubeedge.proto import dmi_pb2 as dmi
 from kubeedge.proto.dmi_grpc import DeviceManagerServiceStub
+from kubeedge.proto.outcome import outcome
 
 # Upstream's mappers give a call 1 s; a gateway that is busy with its flash card may need more.
 CALL_TIMEOUT_S = 5.0
@@ -101,15 +101,11 @@ class Edge:
         request: Request,
         metadata: dict[str, str | bytes] | None = None,
     ) -> Answer:
-        # The library breaks a call off by cancelling the task that makes it. In a task of its own that cannot be taken
-        # for, nor hide, a cancellation of the caller.
-        async with asyncio.TaskGroup() as group:
-            attempt = group.create_task(_outcome(method(request, timeout=self._timeout_s, metadata=metadata)))
-        outcome = attempt.result()
-        if not isinstance(outcome, Exception):
+        answer = await outcome(method(request, timeout=self._timeout_s, metadata=metadata))
+        if not isinstance(answer, Exception):
             _calls.inc(name, "ok")
-            return outcome
-        error = self._sorted(outcome)
+            return answer
+        error = self._sorted(answer)
         _calls.inc(name, type(error).__name__.removesuffix("Error").lower())
         raise error from None
 
@@ -130,14 +126,6 @@ class Edge:
         """Close the connection; the next call opens it again."""
         if "_channel" in self.__dict__:
             self._channel.close()
-
-
-async def _outcome(call: Awaitable[Answer]) -> Answer | Exception:
-    try:
-        return await call
-    except Exception as error:
-        # Sorted and counted by Edge.
-        return error
 
 
 def _twin(name: str, reading: Reading) -> dmi.Twin:

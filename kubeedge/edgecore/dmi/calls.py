@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
 from functools import cached_property
-from typing import Any
 
 from google.protobuf.message import Message
 from grpclib.client import Channel
@@ -19,6 +17,7 @@ from kubeedge.edgecore.dmi.outcome import AwayError, RefusedError, UnansweredErr
 from kubeedge.metrics import Counter
 from kubeedge.proto import dmi_pb2 as dmi
 from kubeedge.proto.dmi_grpc import DeviceMapperServiceStub
+from kubeedge.proto.outcome import outcome
 
 # How long a mapper may take for a call (spec 04 §6.4).
 CALL_TIMEOUT_S = 10.0
@@ -75,17 +74,14 @@ class Calls:
     async def _call(self, name: str, request: Message) -> None:
         method = getattr(self._stub, name)
         try:
-            # The library breaks a call off by cancelling the task that makes it. In a task of its own that cannot be
-            # taken for, nor hide, a cancellation of the caller.
-            async with asyncio.timeout(self._timeout_s + GRACE_S), asyncio.TaskGroup() as group:
-                attempt = group.create_task(_outcome(method(request, timeout=self._timeout_s)))
-            error = attempt.result()
+            async with asyncio.timeout(self._timeout_s + GRACE_S):
+                answer = await outcome(method(request, timeout=self._timeout_s))
         except TimeoutError as late:
-            error = late
-        if error is None:
+            answer = late
+        if not isinstance(answer, Exception):
             _calls.inc(name, "ok")
             return
-        sorted_error = self._sorted(error)
+        sorted_error = self._sorted(answer)
         _calls.inc(name, sorted_error.outcome)
         raise sorted_error
 
@@ -105,12 +101,3 @@ class Calls:
         """Close the connection; the next call opens it again."""
         if "_channel" in self.__dict__:
             self._channel.close()
-
-
-async def _outcome(call: Awaitable[Any]) -> Exception | None:
-    try:
-        await call
-    except Exception as error:
-        # Sorted and counted by Calls.
-        return error
-    return None

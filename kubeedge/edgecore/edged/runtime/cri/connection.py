@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator
 from functools import cached_property
 from typing import TypeVar
 
@@ -18,6 +18,7 @@ from kubeedge.metrics import Counter
 from kubeedge.proto import cri_pb2 as cri
 from kubeedge.proto.containerd_grpc import EventsStub
 from kubeedge.proto.cri_grpc import ImageServiceStub, RuntimeServiceStub
+from kubeedge.proto.outcome import outcome
 
 log = logging.getLogger("kubeedge.edged.cri")
 
@@ -114,14 +115,10 @@ class Connection:
     async def _attempt(
         self, method: UnaryUnaryMethod[Request, Answer], request: Request, timeout_s: float | None
     ) -> Answer:
-        # The library breaks a call off by cancelling the task that makes it, sometimes more than once. In a task of its
-        # own that cannot be taken for, nor hide, a cancellation of the caller.
-        async with asyncio.TaskGroup() as group:
-            attempt = group.create_task(_outcome(method(request, timeout=timeout_s)))
-        outcome = attempt.result()
-        if isinstance(outcome, Exception):
-            raise self._as_ours(outcome) from None
-        return outcome
+        answer = await outcome(method(request, timeout=timeout_s))
+        if isinstance(answer, Exception):
+            raise self._as_ours(answer) from None
+        return answer
 
     async def stream(
         self, method: UnaryStreamMethod[Request, Answer], request: Request
@@ -205,15 +202,6 @@ class Connection:
         """Close the channel: what is pending fails, the next call opens it again."""
         if "_channel" in self.__dict__:
             self._channel.close()
-
-
-async def _outcome(call: Awaitable[Answer]) -> Answer | Exception:
-    """Await a call of the library; return what it raises."""
-    try:
-        return await call
-    except Exception as error:
-        # Sorted, counted and told by Connection.
-        return error
 
 
 async def _read(
