@@ -1,13 +1,12 @@
 """What a call of the embedded API costs: CPU time of its process over TLS, memory, and one write told to many watches.
 
-`python bench/apiserver.py [--calls N] [--watches N]` starts kubeedge-apiserver on a free port and prints JSON.
+`python -m bench.apiserver [--calls N] [--watches N]` starts kubeedge-apiserver on a free port and prints JSON.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import platform
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from typing import Any
 import orjson
 import uvloop
 
+from bench.processes import cpu_s, rss_kb
 from kubeedge import __version__
 from kubeedge.kube import kubeconfig
 from kubeedge.kube.api import MERGE_PATCH, STRATEGIC_MERGE_PATCH
@@ -28,7 +28,6 @@ from kubeedge.kube.kinds import CONFIG_MAP, POD
 
 NAMESPACE = "kubeedge"
 START_TIMEOUT_S = 30
-_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
 class Process:
@@ -39,13 +38,11 @@ class Process:
 
     def cpu_s(self) -> float:
         """CPU time used so far, user and system."""
-        fields = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) * _TICK_S
+        return cpu_s(self._pid)
 
     def rss_mib(self) -> float:
         """Memory in RAM."""
-        pages = int(Path(f"/proc/{self._pid}/statm").read_text().split()[1])
-        return round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 1)
+        return round(rss_kb(self._pid) / 1024, 1)
 
 
 def pod(name: str) -> bytes:

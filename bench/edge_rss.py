@@ -1,4 +1,4 @@
-"""Memory of an edge node with one pod: edgecore, and the supervisor of all containers (`python bench/edge_rss.py`).
+"""Memory of an edge node with one pod: edgecore, and the supervisor of all containers (`python -m bench.edge_rss`).
 
 Starts the demo's cloud and edge, runs one pod, lets the node settle and prints resident (RSS) and proportional (PSS)
 memory as JSON. Exits with 1 when edgecore has more than MAX_EDGECORE_KB or the supervisor more than MAX_SUPERVISOR_KB.
@@ -13,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from bench.processes import memory_kb
 from kubeedge import __version__
 from kubeedge._speedups import BUILD
 from kubeedge.demo.containers import ProcessContainers
@@ -33,13 +34,6 @@ spec:
   nodeName: edge-1
   containers: [{name: main, image: busybox, command: [sleep, infinity]}]
 """
-
-
-def memory_kb(pid: int) -> dict[str, int]:
-    """Return the memory of a process in kB."""
-    fields = (line.split() for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:])
-    found = {name.rstrip(":").lower(): int(value) for name, value, *_ in fields}
-    return {name: found[name] for name in ("rss", "pss", "anonymous")}
 
 
 async def measure() -> dict[str, dict[str, int]]:

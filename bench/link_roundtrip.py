@@ -3,7 +3,7 @@
 The hub runs in a process of its own with a controller that answers at once; this process plays the nodes. Counted is
 the CPU time of the hub's process alone, so the nodes may share its cores.
 
-    python bench/link_roundtrip.py [--nodes 10] [--messages 50000] [--json FILE]
+    python -m bench.link_roundtrip [--nodes 10] [--messages 50000] [--json FILE]
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import multiprocessing
 import os
 import platform
 import ssl
-import sys
 import tempfile
 import time
 from multiprocessing.connection import Connection as Pipe
@@ -23,8 +22,7 @@ from pathlib import Path
 
 import uvloop
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
+from bench.processes import cpu_s, rss_kb
 from kubeedge import _speedups
 from kubeedge.bus import Bus
 from kubeedge.cloudcore.hub.hub import CloudHub
@@ -43,15 +41,6 @@ class NoApi:
 
     async def patch(self, *args: object, **options: object) -> bytes:
         raise ApiError(404, "NotFound", "no such node", b"{}")
-
-
-def cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def rss_kb(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
 
 
 def production_context(authority: TestAuthority) -> ssl.SSLContext:

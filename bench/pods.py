@@ -1,6 +1,6 @@
 """Ten pods on a container engine: how soon they are Running, and what edgecore needs for them.
 
-`python -m tests.containerd python bench/pods.py` measures on a containerd of its own, `python bench/pods.py
+`python -m tests.containerd python -m bench.pods` measures on a containerd of its own, `python -m bench.pods
 --endpoint unix:///run/containerd/containerd.sock` on that of the machine, `--endpoint ""` with local processes. Prints
 JSON: seconds from the first creation until the API shows the last pod Running, edgecore's CPU time in between, its
 memory and CPU time a second at rest with one pod and with ten. Exits with 1 when a target is missed.
@@ -22,6 +22,7 @@ from typing import Any
 import orjson
 import uvloop
 
+from bench.processes import cpu_s, memory_kb
 from kubeedge import __version__
 from kubeedge._speedups import BUILD
 from kubeedge.demo.configuration import NODE_NAME
@@ -31,7 +32,7 @@ from kubeedge.kube.kinds import NODE, POD, SERVICE_ACCOUNT
 
 PODS = 10
 MAX_RUNNING_S = 4.0
-MAX_RSS_KB = 46 * 1024
+MAX_RSS_KB = 46_000
 MAX_START_CPU_MS = 480
 MAX_REST_CPU_PERCENT = 0.7
 
@@ -41,7 +42,6 @@ RUNNING_TIMEOUT_S = 60
 POLL_S = 0.05
 # Long enough for a few leases and status reports, and a round of housekeeping.
 REST_S = 30
-_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
 def pod(name: str) -> bytes:
@@ -49,19 +49,6 @@ def pod(name: str) -> bytes:
     container = {"name": "main", "image": "busybox:1.36", "command": ["sleep", "infinity"]}
     spec = {"nodeName": NODE_NAME, "terminationGracePeriodSeconds": 1, "containers": [container]}
     return orjson.dumps({"metadata": {"name": name}, "spec": spec})
-
-
-def cpu_s(pid: int) -> float:
-    """Return the CPU time of a process so far, user and system."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) * _TICK_S
-
-
-def memory_kb(pid: int) -> dict[str, int]:
-    """Return the memory of a process in kB."""
-    fields = (line.split() for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:])
-    found = {name.rstrip(":").lower(): int(value) for name, value, *_ in fields}
-    return {name: found[name] for name in ("rss", "pss", "anonymous")}
 
 
 class Bench:

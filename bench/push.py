@@ -22,7 +22,8 @@ from typing import Any
 import orjson
 
 from bench.fleet import raise_file_limit
-from bench.scale import FILES_A_NODE, OTHER_FILES, Fleets, cpu_s, create, in_folder, pod, start_cloudcore
+from bench.processes import cpu_s
+from bench.scale import FILES_A_NODE, OTHER_FILES, Fleets, create, in_folder, pod, start_cloudcore
 from kubeedge.kube.api import MERGE_PATCH
 from kubeedge.kube.kinds import CONFIG_MAP, OBJECT_SYNC, POD
 from tests.sites import Site

@@ -28,6 +28,7 @@ import orjson
 import yaml
 
 from bench.fleet import Counts, FleetProcess, raise_file_limit
+from bench.processes import cpu_s, rss_kb
 from kubeedge import __version__
 from kubeedge._speedups import BUILD
 from kubeedge.demo import configuration
@@ -43,17 +44,6 @@ WRITERS = 16
 POLL_S = 0.25
 STORM_TIMEOUT_S = 300.0
 PUSH_TIMEOUT_S = 300.0
-
-
-def cpu_s(pid: int) -> float:
-    """Return the CPU time that a process has used, in seconds."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def rss_kb(pid: int) -> int:
-    """Return the resident memory of a process in kB."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
 
 
 class Fleets:

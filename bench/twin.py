@@ -1,4 +1,4 @@
-"""Twin updates from MQTT to MQTT: a client, a real mosquitto and a whole edgecore (`python bench/twin.py`).
+"""Twin updates from MQTT to MQTT: a client, a real mosquitto and a whole edgecore (`python -m bench.twin`).
 
 A client publishes updates of 1,000 devices with 10 properties each at QoS 1, so many at a time, and waits for the
 result of each, which edgecore gives when the update is on disk. Prints JSON: updates a second, latency, CPU time of
@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import platform
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from typing import Any
 
 import uvloop
 
+from bench.processes import cpu_s, rss_kb
 from kubeedge import __version__
 from kubeedge._speedups import BUILD
 from kubeedge.bus import Done
@@ -40,19 +40,6 @@ TIMEOUT_S = 240
 # Long enough for the subscriptions of both, and for edgecore to come to rest.
 SETTLE_S = 2.0
 RESULT = "/twin/update/result"
-_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
-
-
-def cpu_s(pid: int) -> float:
-    """Return the CPU time of a process so far, user and system."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) * _TICK_S
-
-
-def rss_kb(pid: int) -> int:
-    """Return the resident memory of a process in kB."""
-    fields = (line.split() for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:])
-    return next(int(value) for name, value, *_ in fields if name == "Rss:")
 
 
 class Load:
