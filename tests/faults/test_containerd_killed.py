@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from kubeedge.demo.containers import containers
 from kubeedge.edgecore.edged.runtime.interface import RuntimeUnavailableError
 from kubeedge.kube.kinds import POD
 from tests.containerd import Containerd
+from tests.faults.engines import engine_in, site_on
 from tests.sites import Object, Site, container_status, is_running, pod, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.root, pytest.mark.timeout(300)]
@@ -49,25 +49,15 @@ while true; do sleep 1000 9>&- & wait; done
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def engine(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Containerd]:
     """A containerd that nobody else needs."""
-    engine = Containerd(tmp_path_factory.mktemp("killed"))
-    try:
-        await asyncio.to_thread(engine.prepare)
+    async with engine_in(tmp_path_factory.mktemp("killed")) as engine:
         yield engine
-    finally:
-        await asyncio.to_thread(engine.clean_up)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def world(engine: Containerd, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
     """A site whose node runs its pods there."""
-    site = Site(tmp_path_factory.mktemp("dying"))
-    site.endpoint = engine.endpoint
-    site.containers = containers(engine.endpoint, site._edge / "logs", site._cgroup)
-    try:
-        await site.start()
+    async with site_on(engine, tmp_path_factory.mktemp("dying")) as site:
         yield site
-    finally:
-        await site.clean_up()
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from kubeedge.demo.containers import containers
 from kubeedge.kube.kinds import POD
 from tests.containerd import Containerd
+from tests.faults.engines import engine_in, site_on
 from tests.sites import Object, Site, container_status, is_running, pod, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.root]
@@ -23,27 +23,17 @@ HANGING_S = 12
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def engine(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Containerd]:
     """A containerd that nobody else needs."""
-    engine = Containerd(tmp_path_factory.mktemp("troubled"))
-    try:
-        await asyncio.to_thread(engine.prepare)
+    async with engine_in(tmp_path_factory.mktemp("troubled")) as engine:
         yield engine
-    finally:
-        await asyncio.to_thread(engine.clean_up)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def world(engine: Containerd, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
     """A site whose node runs its pods there, with one that must not notice anything."""
-    site = Site(tmp_path_factory.mktemp("troubled-site"))
-    site.endpoint = engine.endpoint
-    site.containers = containers(engine.endpoint, site._edge / "logs", site._cgroup)
-    try:
-        await site.start()
+    async with site_on(engine, tmp_path_factory.mktemp("troubled-site")) as site:
         await site.create(POD, sleeper("steady"))
         await site.pod_is("steady", is_running)
         yield site
-    finally:
-        await site.clean_up()
 
 
 def sleeper(name: str) -> Object:
