@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import platform
-import sys
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
@@ -17,17 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import uvloop
 
 from bench.processes import cpu_s, rss_kb
-from kubeedge import __version__
+from bench.report import middle_and_last_percent, publish
+from bench.site import run
 from kubeedge.kube import kubeconfig
 from kubeedge.kube.api import MERGE_PATCH, STRATEGIC_MERGE_PATCH
 from kubeedge.kube.client import HttpApi
 from kubeedge.kube.kinds import CONFIG_MAP, POD
+from tests.sites import Site
 
 NAMESPACE = "kubeedge"
-START_TIMEOUT_S = 30
+SETTLE_S = 2.0
 
 
 class Process:
@@ -52,15 +50,17 @@ def pod(name: str) -> bytes:
     return orjson.dumps({"metadata": {"name": name, "labels": {"app": "bench"}}, "spec": {"containers": [container]}})
 
 
-async def measure(process: Process, calls: int, call: Callable[[int], Awaitable[object]]) -> dict[str, int]:
-    """Make calls one after the other on one connection; return microseconds a call."""
-    cpu_s, wall_s = process.cpu_s(), time.perf_counter()
+async def measure(process: Process, calls: int, call: Callable[[int], Awaitable[object]]) -> dict[str, float]:
+    """Make calls one after the other on one connection; return what one takes."""
+    waits_ms = []
+    cpu_s = process.cpu_s()
     for number in range(calls):
+        began_s = time.perf_counter()
         await call(number)
-    return {
-        "cpu_us": round((process.cpu_s() - cpu_s) / calls * 1e6),
-        "wall_us": round((time.perf_counter() - wall_s) / calls * 1e6),
-    }
+        waits_ms.append((time.perf_counter() - began_s) * 1e3)
+    used_s = process.cpu_s() - cpu_s
+    p50_ms, p99_ms = middle_and_last_percent(waits_ms)
+    return {"cpu_us": round(used_s / calls * 1e6), "p50_ms": p50_ms, "p99_ms": p99_ms}
 
 
 async def fan_out(api: HttpApi, process: Process, watches: int) -> dict[str, float]:
@@ -101,53 +101,48 @@ async def fan_out(api: HttpApi, process: Process, watches: int) -> dict[str, flo
     return {"watches": watches, "best_ms": round(min(took_s) * 1e3, 1), "rss_mib": rss_mib}
 
 
-async def run(calls: int, watches: int) -> dict[str, Any]:
+async def run_all(site: Site, calls: int, watches: int) -> dict[str, Any]:
     """Start the program and measure it."""
-    with tempfile.TemporaryDirectory() as folder:
-        config = Path(folder) / "kubeconfig"
-        program = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "kubeedge.apiserver", "--data-dir", f"{folder}/data", "--port", "0", "--kubeconfig", str(config)),
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        try:
-            async with asyncio.timeout(START_TIMEOUT_S):
-                while not config.exists():  # noqa: ASYNC110
-                    await asyncio.sleep(0.05)
-            process = Process(program.pid)
-            api = HttpApi(kubeconfig.load(config), max_connections=watches + 10)
-            await asyncio.sleep(2)
-            result: dict[str, Any] = {"rss_mib_idle": process.rss_mib()}
-            data = {"k": "v" * 200}
+    await site.start_api()
+    process = Process(site.api_program.pid)
+    api = HttpApi(kubeconfig.load(site.kubeconfig), max_connections=watches + 10)
+    try:
+        await asyncio.sleep(SETTLE_S)
+        return {"rss_mib_idle": process.rss_mib(), **await measure_calls(api, process, calls, watches)}
+    finally:
+        api.close()
 
-            def config_map(number: int) -> Awaitable[object]:
-                body = orjson.dumps({"metadata": {"name": f"c{number}"}, "data": data})
-                return api.create(CONFIG_MAP, NAMESPACE, body)
 
-            def merge(number: int) -> Awaitable[object]:
-                body = orjson.dumps({"data": {"n": str(number)}})
-                return api.patch(CONFIG_MAP, NAMESPACE, f"c{number}", body, MERGE_PATCH)
+async def measure_calls(api: HttpApi, process: Process, calls: int, watches: int) -> dict[str, Any]:
+    """Make each call so many times, then one write with so many watches."""
+    calls_of: dict[str, dict[str, float]] = {}
+    data = {"k": "v" * 200}
 
-            def status(number: int) -> Awaitable[object]:
-                body = b'{"status":{"phase":"Running","conditions":[{"type":"Ready","status":"True"}]}}'
-                return api.patch(POD, NAMESPACE, f"p{number}", body, STRATEGIC_MERGE_PATCH, subresource="status")
+    def config_map(number: int) -> Awaitable[object]:
+        body = orjson.dumps({"metadata": {"name": f"c{number}"}, "data": data})
+        return api.create(CONFIG_MAP, NAMESPACE, body)
 
-            for name, call in {
-                "create config map": config_map,
-                "get config map": lambda number: api.get(CONFIG_MAP, NAMESPACE, f"c{number}"),
-                "merge patch config map": merge,
-                "create pod": lambda number: api.create(POD, NAMESPACE, pod(f"p{number}")),
-                "get pod": lambda number: api.get(POD, NAMESPACE, f"p{number}"),
-                "strategic patch pod status": status,
-            }.items():
-                result[name] = await measure(process, calls, call)
-            result[f"rss_mib_with_{2 * calls}_objects"] = process.rss_mib()
-            result["one write to many watches"] = await fan_out(api, process, watches)
-            api.close()
-            return result
-        finally:
-            program.terminate()
-            await program.wait()
+    def merge(number: int) -> Awaitable[object]:
+        body = orjson.dumps({"data": {"n": str(number)}})
+        return api.patch(CONFIG_MAP, NAMESPACE, f"c{number}", body, MERGE_PATCH)
+
+    def status(number: int) -> Awaitable[object]:
+        body = b'{"status":{"phase":"Running","conditions":[{"type":"Ready","status":"True"}]}}'
+        return api.patch(POD, NAMESPACE, f"p{number}", body, STRATEGIC_MERGE_PATCH, subresource="status")
+
+    for name, call in {
+        "create config map": config_map,
+        "get config map": lambda number: api.get(CONFIG_MAP, NAMESPACE, f"c{number}"),
+        "merge patch config map": merge,
+        "create pod": lambda number: api.create(POD, NAMESPACE, pod(f"p{number}")),
+        "get pod": lambda number: api.get(POD, NAMESPACE, f"p{number}"),
+        "strategic patch pod status": status,
+        "delete config map": lambda number: api.delete(CONFIG_MAP, NAMESPACE, f"c{number}"),
+    }.items():
+        calls_of[name] = await measure(process, calls, call)
+    rss_mib = process.rss_mib()
+    fanned = await fan_out(api, process, watches)
+    return {"calls": calls_of, "rss_mib_with_objects": rss_mib, "one write to many watches": fanned}
 
 
 def main() -> None:
@@ -155,11 +150,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=1000)
     parser.add_argument("--watches", type=int, default=500)
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    result = uvloop.run(run(options.calls, options.watches))
-    about = {"version": __version__, "python": platform.python_version(), "machine": platform.machine()}
-    about["method"] = "CPU time of the server's process from /proc, one call at a time, TLS on loopback"
-    print(orjson.dumps({**about, **result}, option=orjson.OPT_INDENT_2).decode())
+    publish("apiserver", run(lambda site: run_all(site, options.calls, options.watches)), options.json)
 
 
 if __name__ == "__main__":

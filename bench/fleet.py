@@ -9,25 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import multiprocessing
+import itertools
+import math
 import random
 import resource
-import signal
 import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection as Pipe
 from typing import Any
 
 import orjson
-import uvloop
 
 from kubeedge.link.client import ClientConnection, ConnectError, connect
 from kubeedge.link.lane import Lane
 from kubeedge.message import Message, encode, new_message, response_to
-from kubeedge.pki.authority import Authority
-from kubeedge.pki.tls import client_context
 
 KEEPALIVE_S = 15.0
 LEASE_S = 10.0
@@ -146,18 +142,25 @@ class _Node(Lane):
 class Fleet:
     """Some nodes and their timers."""
 
-    def __init__(self, url: str, names: dict[str, ssl.SSLContext], *, is_quiet: bool) -> None:
-        """names are those of the nodes; with is_quiet they only say once that they are there, and keepalives."""
+    def __init__(self, url: str, names: dict[str, ssl.SSLContext], *, is_quiet: bool, is_known: bool) -> None:
+        """names are those of the nodes; with is_quiet they register, and say nothing but keepalives after that.
+
+        is_known says that the API has their Nodes and leases already: then nobody registers.
+        """
         self.counts = Counts()
         self._url = url
         self._contexts = names
         self._is_quiet = is_quiet
         self._nodes: dict[str, _Node] = {}
         self._timers: list[tuple[float, int, str, Callable[[_Node], None], float]] = []
+        # Tells apart what is due at the same moment.
+        self._order = itertools.count()
         self._began_s = time.monotonic()
         self._opening = asyncio.Semaphore(OPENING)
         self._wanted: asyncio.Queue[tuple[str, int]] = asyncio.Queue()
-        self._registered: set[str] = set()
+        self._registered = set(names) if is_known else set[str]()
+        # Those whose timers run, at whatever connection.
+        self._beating: set[str] = set()
 
     def reset(self) -> None:
         """Count from now on."""
@@ -219,32 +222,49 @@ class Fleet:
         counts.connects += 1
         counts.connected += 1
         counts.connected_after_s.append(self.age_s())
-        is_new = node.name not in self._registered
         self._nodes[node.name] = node
-        if is_new:
+        if node.name not in self._beating:
+            self._beating.add(node.name)
+            self._repeat(node.name, _Node.keep_alive, KEEPALIVE_S)
+            if not self._is_quiet:
+                self._repeat_reports(node.name)
+        if node.name in self._registered:
+            if not self._is_quiet:
+                node.renew()
+                node.report()
+        else:
             self._registered.add(node.name)
             node.say("insert", f"default/node/{node.name}", orjson.dumps(_document(node.name)))
             node.lease_id = node.say("insert", f"kube-node-lease/lease/{node.name}", _lease(node.name))
-            now_s = time.monotonic()
-            beats = [(_Node.keep_alive, KEEPALIVE_S)]
-            if not self._is_quiet:
-                beats += [(_Node.renew, LEASE_S), (_Node.report, STATUS_S)]
-            for action, period_s in beats:
-                at_s = now_s + period_s * random.random()
-                heapq.heappush(self._timers, (at_s, id(action), node.name, action, period_s))
-        else:
-            node.renew()
-            node.report()
+
+    def work(self) -> None:
+        """Let quiet nodes renew their leases and report their statuses from now on."""
+        if self._is_quiet:
+            self._is_quiet = False
+            for name in self._beating:
+                self._repeat_reports(name)
+                # Most of the others are minutes away; a node is Ready from its first on.
+                self._at(time.monotonic() + LEASE_S * random.random(), name, _Node.report, math.inf)
+
+    def _repeat_reports(self, name: str) -> None:
+        self._repeat(name, _Node.renew, LEASE_S)
+        self._repeat(name, _Node.report, STATUS_S)
+
+    def _repeat(self, name: str, action: Callable[[_Node], None], period_s: float) -> None:
+        self._at(time.monotonic() + period_s * random.random(), name, action, period_s)
+
+    def _at(self, at_s: float, name: str, action: Callable[[_Node], None], period_s: float) -> None:
+        heapq.heappush(self._timers, (at_s, next(self._order), name, action, period_s))
 
     async def _beat(self) -> None:
         while True:
             now_s = time.monotonic()
             while self._timers and self._timers[0][0] <= now_s:
-                at_s, key, name, action, period_s = self._timers[0]
+                at_s, order, name, action, period_s = self._timers[0]
                 node = self._nodes.get(name)
                 if node is not None:
                     action(node)
-                heapq.heapreplace(self._timers, (max(at_s, now_s - period_s) + period_s, key, name, action, period_s))
+                heapq.heapreplace(self._timers, (max(at_s, now_s - period_s) + period_s, order, name, action, period_s))
             await asyncio.sleep(0.02)
 
 
@@ -288,67 +308,3 @@ def raise_file_limit(files: int) -> None:
     """Allow this process and those it starts that many open files. Raises OSError, ValueError when it may not."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, max(files, hard)))
-
-
-class FleetProcess:
-    """A fleet in a process of its own."""
-
-    def __init__(self, url: str, authority: Authority, names: list[str], *, is_quiet: bool = False) -> None:
-        self._pipe, theirs = multiprocessing.Pipe()
-        self._process = multiprocessing.get_context("spawn").Process(
-            target=_play, args=(theirs, url, authority.certificate, authority.key, names, is_quiet), daemon=True
-        )
-
-    async def start(self) -> None:
-        """Start it; it connects all of its nodes."""
-        await asyncio.to_thread(self._process.start)
-        assert await asyncio.to_thread(self._pipe.recv) == "playing"
-
-    @property
-    def pid(self) -> int:
-        """Return its process id."""
-        assert self._process.pid is not None
-        return self._process.pid
-
-    async def reset(self) -> None:
-        """Let it count anew."""
-        self._pipe.send("reset")
-        await asyncio.to_thread(self._pipe.recv)
-
-    async def counts(self) -> Counts:
-        """Return what it has counted."""
-        self._pipe.send("counts")
-        found: Counts = await asyncio.to_thread(self._pipe.recv)
-        return found
-
-    def stop(self) -> None:
-        """End it."""
-        self._process.terminate()
-        self._process.join(20)
-
-
-def _play(pipe: Pipe, url: str, ca: bytes, key: bytes, names: list[str], is_quiet: bool) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    authority = Authority.from_der(ca, key)
-    contexts = {}
-    for name in names:
-        pair = authority.issue_client(f"system:node:{name}", ["system:nodes"])
-        contexts[name] = client_context(authority.certificate_pem, pair.certificate_pem, pair.key_pem)
-
-    async def main() -> None:
-        fleet = Fleet(url, contexts, is_quiet=is_quiet)
-        running = asyncio.ensure_future(fleet.run())
-        pipe.send("playing")
-        loop = asyncio.get_running_loop()
-
-        def asked() -> None:
-            if pipe.recv() == "reset":
-                fleet.reset()
-                pipe.send(None)
-            else:
-                pipe.send(fleet.counts)
-
-        loop.add_reader(pipe.fileno(), asked)
-        await running
-
-    uvloop.run(main())

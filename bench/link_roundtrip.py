@@ -3,6 +3,8 @@
 The hub runs in a process of its own with a controller that answers at once; this process plays the nodes. Counted is
 the CPU time of the hub's process alone, so the nodes may share its cores.
 
+A round trip takes from the call that sends a request to the call that hands over its answer.
+
     python -m bench.link_roundtrip [--nodes 10] [--messages 50000] [--json FILE]
 """
 
@@ -10,20 +12,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import multiprocessing
-import os
-import platform
 import ssl
 import tempfile
 import time
+from collections import deque
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 
 import uvloop
 
 from bench.processes import cpu_s, rss_kb
-from kubeedge import _speedups
+from bench.report import middle_and_last_percent, publish
 from kubeedge.bus import Bus
 from kubeedge.cloudcore.hub.hub import CloudHub
 from kubeedge.kube.api import ApiError
@@ -83,6 +83,9 @@ class Node:
         self.left = messages
         self.window = window
         self.open = 0
+        # Answers come in the order of their requests.
+        self.sent_s: deque[float] = deque()
+        self.latencies_ms: list[float] = []
         self.done = asyncio.get_running_loop().create_future()
         request = new_message("edged", "meta", "update", "kube-node-lease/lease/e1", b'{"spec":{"renewTime":"now"}}')
         self.request = encode(request)
@@ -91,12 +94,14 @@ class Node:
         while self.left and self.open < self.window:
             self.left -= 1
             self.open += 1
+            self.sent_s.append(time.perf_counter())
             self.connection.send(self.request)
         if not self.open and not self.done.done():
             self.done.set_result(None)
 
     def received(self, payload: bytes) -> None:
         self.open -= 1
+        self.latencies_ms.append((time.perf_counter() - self.sent_s.popleft()) * 1e3)
         self.fill()
 
     def writable(self) -> None:
@@ -114,16 +119,19 @@ async def play(
     warm_up = min(WARM_UP, nodes // 2)
     contexts = [authority.client_context(f"e{number}") for number in range(nodes)]
     before_kb, before_s = 0, 0.0
+    opened_ms: list[float] = []
     for number, context in enumerate(contexts):
         if number == warm_up:
             # The first connections also pay for what all share: 1 MB of OpenSSL, pools, caches.
             before_kb, before_s = rss_kb(pid), cpu_s(pid)
+        began = time.perf_counter()
         await connect(
             f"wss://127.0.0.1:{port}/p/e{number}/events",
             context,
             [("Node_id", f"e{number}"), ("Connectionuse", "msg")],
             lambda connection: made.append(Node(connection, messages // nodes, window)) or made[-1],
         )
+        opened_ms.append((time.perf_counter() - began) * 1e3)
     await asyncio.sleep(0.5)
     connect_s, node_kb = cpu_s(pid) - before_s, (rss_kb(pid) - before_kb) / (nodes - warm_up)
     before_s, began = cpu_s(pid), time.perf_counter()
@@ -132,7 +140,13 @@ async def play(
     await asyncio.gather(*(node.done for node in made))
     took_s, used_s = time.perf_counter() - began, cpu_s(pid) - before_s
     total = messages // nodes * nodes
+    p50_ms, p99_ms = middle_and_last_percent([latency for node in made for latency in node.latencies_ms], 3)
+    connect_p50_ms, connect_p99_ms = middle_and_last_percent(opened_ms)
     return {
+        "p50_ms": p50_ms,
+        "p99_ms": p99_ms,
+        "connect_p50_ms": connect_p50_ms,
+        "connect_p99_ms": connect_p99_ms,
         "round_trips": total,
         "cpu_us_per_round_trip": round(used_s / total * 1e6, 2),
         "round_trips_per_s": round(total / took_s),
@@ -160,19 +174,7 @@ def main() -> None:
         finally:
             server.terminate()
             server.join()
-    report = {
-        "bench": "link_roundtrip",
-        "build": _speedups.BUILD,
-        "python": platform.python_version(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "method": "CPU time of the hub's process from /proc, nodes in another process",
-        "nodes": options.nodes,
-        "window": options.window,
-        **result,
-    }
-    print(json.dumps(report, indent=2))
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=2) + "\n")
+    publish("link_roundtrip", {"nodes": options.nodes, "window": options.window, **result}, options.json)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,22 @@
-"""What an object of the cloud costs at the edge, from the bus to the acknowledgement: `python bench/metamanager.py`.
+"""What an object of the cloud costs at the edge, from the bus to the acknowledgement: `python -m bench.metamanager`.
 
 CPU time of the whole process (writer thread included) a message in a burst, and the wall time of one message after the
-other. The database lies in the folder given as argument (default: a temporary one), whose disk decides the latter.
+other. The disk of the database decides the latter.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
-import platform
-import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import uvloop
 
+from bench.report import middle_and_last_percent, publish
 from kubeedge.bus import Bus
 from kubeedge.edgecore.metamanager.metamanager import MetaManager
 from kubeedge.edgecore.metamanager.schema import SCHEMA
@@ -36,7 +37,7 @@ def push(number: int) -> Message:
     return new_message("edgecontroller", "resource", "update", f"default/pod/{name}", json.dumps(pod).encode())
 
 
-async def measure(folder: Path) -> dict[str, object]:
+async def measure(folder: Path) -> dict[str, Any]:
     """Run both measurements."""
     bus, acks, more = Bus(), 0, asyncio.Event()
 
@@ -70,15 +71,23 @@ async def measure(folder: Path) -> dict[str, object]:
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     await database.close()
-    waits_s.sort()
+    p50_ms, p99_ms = middle_and_last_percent([wait_s * 1e3 for wait_s in waits_s], 3)
     return {
         "burst_cpu_us_a_message": round(cpu_s / BURST * 1e6, 1),
-        "single_wall_ms_p50": round(waits_s[len(waits_s) // 2] * 1e3, 3),
-        "single_wall_ms_p99": round(waits_s[len(waits_s) * 99 // 100] * 1e3, 3),
+        "single_p50_ms": p50_ms,
+        "single_p99_ms": p99_ms,
     }
 
 
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, help="where the database lies")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        publish("metamanager", uvloop.run(measure(Path(folder))), options.json)
+
+
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory(dir=sys.argv[1] if len(sys.argv) > 1 else None) as folder:
-        result = uvloop.run(measure(Path(folder)))
-    print(json.dumps({"python": platform.python_version(), "machine": platform.machine(), **result}))
+    main()

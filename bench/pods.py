@@ -10,25 +10,21 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
-import platform
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import orjson
-import uvloop
 
 from bench.processes import cpu_s, memory_kb
-from kubeedge import __version__
-from kubeedge._speedups import BUILD
+from bench.report import publish
+from bench.site import run
 from kubeedge.demo.configuration import NODE_NAME
-from kubeedge.demo.site import Site
 from kubeedge.kube.api import ApiError
-from kubeedge.kube.kinds import NODE, POD, SERVICE_ACCOUNT
+from kubeedge.kube.kinds import POD, SERVICE_ACCOUNT
+from tests.sites import Site
 
 PODS = 10
 MAX_RUNNING_S = 4.0
@@ -73,12 +69,10 @@ class Bench:
 
     async def _is_ready(self) -> bool:
         try:
-            node = await self._site.get(NODE, "", NODE_NAME)
             await self._site.get(SERVICE_ACCOUNT, NAMESPACE, "default")
+            return await self._site.is_ready(NODE_NAME)
         except ApiError:
             return False
-        conditions = node.get("status", {}).get("conditions", ())
-        return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
     async def _create(self, count: int) -> dict[str, Any]:
         pid = self._site.edgecore.pid
@@ -110,22 +104,14 @@ class Bench:
                 await asyncio.sleep(POLL_S)
 
 
-async def measure(endpoint: str) -> dict[str, Any]:
-    """Start a site on the runtime at endpoint, measure, take it away."""
-    site = Site(Path(tempfile.mkdtemp(prefix="kubeedge-bench-")), endpoint)
-    try:
-        return await Bench(site).run()
-    finally:
-        await site.clean_up()
-
-
 def main() -> int:
     """Measure, print, judge."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--endpoint", default=os.environ.get("CONTAINER_RUNTIME_ENDPOINT", ""))
-    result = uvloop.run(measure(parser.parse_args().endpoint))
-    about = {"version": __version__, "build": BUILD, "python": platform.python_version(), "machine": platform.machine()}
-    print(json.dumps({**about, **result}, indent=2))
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    result = run(lambda site: Bench(site).run(), options.endpoint)
+    publish("pods", result, options.json)
     many = result[f"{PODS} pods"]
     is_good = (
         many["running_s"] <= MAX_RUNNING_S

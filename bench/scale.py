@@ -2,7 +2,9 @@
 
 The embedded API, cloudcore and the nodes (bench/fleet.py) are processes of their own on this machine. What is counted
 of each is its CPU time and memory as /proc shows them, so it does not matter that they share the cores; only the
-times of the storm and of the push are longer for it.
+times of the storm and of the push are longer for it. Memory is the proportional share (PSS) of all processes of
+cloudcore together. Nodes and leases are in the API before a node connects: what connections cost in memory is the
+growth from then on.
 
     python -m bench.scale [--nodes 10000] [--idle 60] [--json FILE]
 """
@@ -11,259 +13,185 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
-import os
-import platform
-import shutil
-import statistics
-import sys
-import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import orjson
-import yaml
 
-from bench.fleet import Counts, FleetProcess, raise_file_limit
-from bench.processes import cpu_s, rss_kb
-from kubeedge import __version__
-from kubeedge._speedups import BUILD
-from kubeedge.demo import configuration
-from kubeedge.kube.api import MERGE_PATCH, ApiError, Kind
-from kubeedge.kube.kinds import CONFIG_MAP, POD
+from bench.fleet import _document, _lease, raise_file_limit
+from bench.fleets import Fleets, node_names, quantiles, summary
+from bench.processes import cpu_s, memory_kb, total_cpu_s, total_pss_kb
+from bench.report import progress, publish
+from bench.site import FILES_A_NODE, OTHER_FILES, cloudcore_pids, config_map, create, pod, run, start_cloudcore
+from kubeedge.kube.api import MERGE_PATCH
+from kubeedge.kube.kinds import CONFIG_MAP, LEASE, NODE, POD
 from tests.sites import Site
 
-FLEET_PROCESSES = 2
-FILES_A_NODE = 1
-OTHER_FILES = 1024
-# Nodes that are made known to the API at a time.
-WRITERS = 16
-POLL_S = 0.25
+# Until what follows a change of phase is over.
+SETTLE_S = 5.0
+# After that time all nodes that begin to work have reported their status and renewed their lease.
+BEGIN_WORK_S = 12.0
+RECORD_S = 10.0
 STORM_TIMEOUT_S = 300.0
 PUSH_TIMEOUT_S = 300.0
 
 
-class Fleets:
-    """All nodes, shared between a few processes."""
-
-    def __init__(self, site: Site, authority: Any, nodes: int, *, is_quiet: bool = False) -> None:
-        """is_quiet leaves out leases and statuses once all have come."""
-        names = [f"fleet-{number:05d}" for number in range(nodes)]
-        url = f"wss://{configuration.LOOPBACK}:{site.ports.hub}"
-        self.names = names
-        self._processes = [
-            FleetProcess(url, authority, names[part::FLEET_PROCESSES], is_quiet=is_quiet)
-            for part in range(FLEET_PROCESSES)
-        ]
-
-    async def start(self) -> None:
-        """Start them; all connect."""
-        await asyncio.gather(*(process.start() for process in self._processes))
-
-    async def counts(self) -> Counts:
-        """Return what all have counted together."""
-        total = Counts()
-        for one in await asyncio.gather(*(process.counts() for process in self._processes)):
-            for name in ("connected", "ready", "replies", "errors", "pushes", "connects", "failures"):
-                setattr(total, name, getattr(total, name) + getattr(one, name))
-            for name in ("connected_after_s", "ready_after_s", "pushed_at_s"):
-                getattr(total, name).extend(getattr(one, name))
-            total.first_error = total.first_error or one.first_error
-        return total
-
-    async def reset(self) -> None:
-        """Count anew."""
-        await asyncio.gather(*(process.reset() for process in self._processes))
-
-    async def until(self, condition: Callable[[Counts], bool], timeout_s: float) -> Counts:
-        """Wait for a condition. Raises TimeoutError with what is there."""
-        deadline = time.monotonic() + timeout_s
-        while not condition(counts := await self.counts()):
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"after {timeout_s:g} s: {summary(counts)}")
-            await asyncio.sleep(POLL_S)
-        return counts
-
-    def cpu_s(self) -> float:
-        """Return the CPU time of all of them."""
-        return sum(cpu_s(process.pid) for process in self._processes)
-
-    def stop(self) -> None:
-        """End them."""
-        for process in self._processes:
-            process.stop()
-
-
-def summary(counts: Counts) -> dict[str, Any]:
-    """Return the numbers without the times."""
-    names = ("connected", "ready", "replies", "errors", "pushes", "connects", "failures", "first_error")
-    return {name: getattr(counts, name) for name in names}
-
-
-def quantiles(times_s: list[float]) -> dict[str, float]:
-    """Return the middle, the 99th part and the last of some times."""
-    if len(times_s) < 2:
-        return {}
-    cuts = statistics.quantiles(times_s, n=100)
-    return {"p50_s": round(cuts[49], 2), "p99_s": round(cuts[98], 2), "last_s": round(max(times_s), 2)}
-
-
 class Meter:
-    """CPU time of cloudcore, the API and the nodes since it was made."""
+    """CPU time of cloudcore, the API and the nodes, and writes to the API, since it was made."""
 
-    def __init__(self, site: Site, fleets: Fleets) -> None:
+    def __init__(self, site: Site, fleets: Fleets, version: int) -> None:
         self._site, self._fleets = site, fleets
-        self._before, self._began_s = self._read(), time.monotonic()
+        self._before, self._version, self._began_s = self._read(), version, time.monotonic()
+
+    @classmethod
+    async def start(cls, site: Site, fleets: Fleets) -> Meter:
+        """Begin to measure."""
+        await fleets.reset()
+        return cls(site, fleets, await version(site))
 
     def _read(self) -> dict[str, float]:
         return {
-            "cloudcore": cpu_s(self._site.cloudcore.pid),
+            "cloudcore": total_cpu_s(cloudcore_pids(self._site)),
             "api": cpu_s(self._site.api_program.pid),
             "nodes": self._fleets.cpu_s(),
         }
 
-    def read(self) -> dict[str, float]:
-        """Return the CPU seconds of each, and the seconds that passed."""
-        now = self._read()
-        used = {f"{name}_cpu_s": round(now[name] - before, 2) for name, before in self._before.items()}
-        return {**used, "wall_s": round(time.monotonic() - self._began_s, 1)}
+    async def read(self) -> dict[str, float]:
+        """Return the seconds that passed, CPU time of each in seconds and as part of one core, writes a second."""
+        now, wall_s = self._read(), time.monotonic() - self._began_s
+        used: dict[str, float] = {"wall_s": round(wall_s, 1)}
+        for name, before in self._before.items():
+            used[f"{name}_cpu_s"] = round(now[name] - before, 2)
+            used[f"{name}_cpu_percent"] = round((now[name] - before) / wall_s * 100, 1)
+        return {**used, "api_writes_per_s": round((await version(self._site) - self._version) / wall_s, 1)}
 
 
-async def create(site: Site, kind: Kind, objects: list[dict[str, Any]]) -> None:
-    """Create objects, some at a time."""
-    waiting = iter(objects)
-
-    async def work() -> None:
-        for document in waiting:
-            namespace = document["metadata"].get("namespace", "")
-            await site.api.create(kind, namespace, orjson.dumps(document))
-
-    await asyncio.gather(*(work() for _ in range(WRITERS)))
+async def version(site: Site) -> int:
+    """Return the version of the API's last write; each write is one more."""
+    return int((await site.api.list(CONFIG_MAP, "kube-system")).resource_version)
 
 
-def pod(node: str, config_map: str) -> dict[str, Any]:
-    """Return a pod of a node that reads a ConfigMap."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": f"{config_map}-{node}", "namespace": "default"},
-        "spec": {
-            "nodeName": node,
-            "containers": [{"name": "main", "image": "busybox"}],
-            "volumes": [{"name": "settings", "configMap": {"name": config_map}}],
-        },
-    }
-
-
-async def start_cloudcore(site: Site, nodes: int) -> None:
-    """Start cloudcore for that many nodes and wait until they can connect."""
-    document = configuration.cloudcore(site.folder / "cloud", site.ports, site.kubeconfig)
-    document["modules"]["cloudHub"]["nodeLimit"] = nodes + 100
-    (site.folder / "cloud" / "cloudcore.yaml").write_text(yaml.safe_dump(document))
-    await site.cloudcore.start()
-    await site._answered(site.cloudcore, site.ports.certificates)
+def memory(site: Site) -> int:
+    """Return the memory of cloudcore in kB."""
+    return total_pss_kb(cloudcore_pids(site))
 
 
 async def measure(site: Site, nodes: int, idle_s: float) -> dict[str, Any]:
     """Run all parts one after the other."""
-    report: dict[str, Any] = {}
+    report: dict[str, Any] = {"nodes": nodes}
+
+    def note(part: str, figures: dict[str, Any]) -> None:
+        report[part] = figures
+        progress(f"{part}: {json.dumps(figures)}")
+
     await site.start_api()
     await start_cloudcore(site, nodes)
-    await asyncio.sleep(2)
-    empty_kb = rss_kb(site.cloudcore.pid)
-    fleets = Fleets(site, await site.authority(), nodes)
-    await fleets.start()
+    await asyncio.sleep(SETTLE_S)
+    empty_kb = memory(site)
+    names = node_names(nodes)
+    began_s = time.monotonic()
+    await create(site, NODE, (_document(name) for name in names))
+    await create(site, LEASE, (orjson.loads(_lease(name)) for name in names))
+    created_s = time.monotonic() - began_s
+    await asyncio.sleep(SETTLE_S)
+    known_kb = memory(site)
+    note(
+        "known",
+        {
+            "created_s": round(created_s, 1),
+            "cloudcore_kb": known_kb,
+            "kb_per_known_node": round((known_kb - empty_kb) / nodes, 1),
+        },
+    )
+    fleets = Fleets(site, await site.authority(), nodes, is_quiet=True, is_known=True)
     try:
-        await fleets.reset()
-        meter = Meter(site, fleets)
-        counts = await fleets.until(lambda now: now.ready >= nodes, STORM_TIMEOUT_S)
-        report["first_connect"] = {**summary(counts), **meter.read(), "ready": quantiles(counts.ready_after_s)}
-        print(json.dumps(report), flush=True)
+        began_s = time.monotonic()
+        await fleets.start()
+        progress(f"certificates of all nodes made within {time.monotonic() - began_s:.1f} s")
+        meter = await Meter.start(site, fleets)
+        counts = await fleets.until(lambda now: now.connected >= nodes, STORM_TIMEOUT_S)
+        figures = {**summary(counts), **await meter.read()}
+        note("first_connect", {**figures, "connected": quantiles(counts.connected_after_s)})
 
-        await asyncio.sleep(5)
-        await fleets.reset()
-        meter = Meter(site, fleets)
-        await asyncio.sleep(idle_s)
-        used = meter.read()
-        report["idle"] = {
-            **summary(await fleets.counts()),
-            **used,
-            "cloudcore_cpu_percent": round(used["cloudcore_cpu_s"] / used["wall_s"] * 100, 1),
-            "api_cpu_percent": round(used["api_cpu_s"] / used["wall_s"] * 100, 1),
-            "cloudcore_rss_kb": rss_kb(site.cloudcore.pid),
-            "api_rss_kb": rss_kb(site.api_program.pid),
-            "rss_kb_per_node": round((rss_kb(site.cloudcore.pid) - empty_kb) / nodes, 1),
-        }
-        print(json.dumps(report["idle"]), flush=True)
+        await asyncio.sleep(2 * SETTLE_S)
+        note("quiet", {**await idle(site, fleets, idle_s), "kb_per_connection": per_node(site, known_kb, nodes)})
 
-        report["restart"] = await restart(site, fleets, nodes)
-        print(json.dumps(report["restart"]), flush=True)
-        report["push"] = await push(site, fleets, nodes)
-        print(json.dumps(report["push"]), flush=True)
+        await fleets.work()
+        await asyncio.sleep(BEGIN_WORK_S)
+        note("idle", {**await idle(site, fleets, idle_s), "kb_per_connection": per_node(site, known_kb, nodes)})
+
+        note("restart", await restart(site, fleets, nodes))
+        note("push", await push(site, fleets, nodes))
     finally:
         fleets.stop()
     return report
 
 
+def per_node(site: Site, before_kb: int, nodes: int) -> float:
+    """Return by how much each node has let cloudcore grow, in kB."""
+    return round((memory(site) - before_kb) / nodes, 1)
+
+
+async def idle(site: Site, fleets: Fleets, idle_s: float) -> dict[str, Any]:
+    """Watch nodes that have nothing to do but what they do by the clock."""
+    meter = await Meter.start(site, fleets)
+    await asyncio.sleep(idle_s)
+    used = await meter.read()
+    api = memory_kb(site.api_program.pid)
+    return {**summary(await fleets.counts()), **used, "cloudcore_kb": memory(site), "api_kb": api["rss"]}
+
+
 async def restart(site: Site, fleets: Fleets, nodes: int) -> dict[str, Any]:
-    """Kill cloudcore, start it again, and wait until every node has renewed its lease."""
+    """Kill cloudcore, start it again, and wait until every node is connected and has renewed its lease."""
     await site.cloudcore.kill()
     await fleets.until(lambda now: now.connected == 0, STORM_TIMEOUT_S)
-    await fleets.reset()
+    began_s = time.monotonic()
     await start_cloudcore(site, nodes)
-    meter = Meter(site, fleets)
+    started_s = time.monotonic() - began_s
+    meter = await Meter.start(site, fleets)
     counts = await fleets.until(lambda now: now.ready >= nodes, STORM_TIMEOUT_S)
-    return {
-        **summary(counts),
-        **meter.read(),
-        "connected": quantiles(counts.connected_after_s),
-        "ready": quantiles(counts.ready_after_s),
-    }
+    figures = {**summary(counts), **await meter.read(), "start_s": round(started_s, 2)}
+    times = {"connected": quantiles(counts.connected_after_s), "ready": quantiles(counts.ready_after_s)}
+    return {**figures, **times, "ready_in_the_api": await ready_in_the_api(site)}
+
+
+async def ready_in_the_api(site: Site) -> int:
+    """Return how many Nodes the API calls Ready."""
+    return sum(
+        is_ready(orjson.loads(item)["status"].get("conditions", ())) for item in (await site.api.list(NODE)).items
+    )
+
+
+def is_ready(conditions: Iterable[dict[str, str]]) -> bool:
+    """Tell whether conditions of a Node say that it is Ready."""
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
 
 async def push(site: Site, fleets: Fleets, nodes: int) -> dict[str, Any]:
     """Change a ConfigMap that a pod of every node reads; wait until every node has it."""
-    settings = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings", "namespace": "default"}}
-    await create(site, CONFIG_MAP, [{**settings, "data": {"greeting": "hello"}}])
+    await create(site, CONFIG_MAP, [config_map("settings")])
     await fleets.reset()
-    await create(site, POD, [pod(name, "settings") for name in fleets.names])
+    await create(site, POD, (pod(name, "settings") for name in fleets.names))
     await fleets.until(lambda now: now.pushes >= nodes, PUSH_TIMEOUT_S)
+    progress("all nodes have their pods")
     # What each node asks for with its pod; until then the cloud does not know that the ConfigMap is for that node.
-    await asyncio.sleep(10)
-    await fleets.reset()
-    meter = Meter(site, fleets)
+    await asyncio.sleep(RECORD_S)
+    meter = await Meter.start(site, fleets)
     changed_s = time.monotonic()
     await site.api.patch(CONFIG_MAP, "default", "settings", b'{"data":{"greeting":"bye"}}', MERGE_PATCH)
     counts = await fleets.until(lambda now: now.pushes >= nodes, PUSH_TIMEOUT_S)
-    arrived = meter.read()
-    await asyncio.sleep(10)
-    used = meter.read()
+    arrived = await meter.read()
+    await asyncio.sleep(RECORD_S)
+    used = await meter.read()
     return {
         **summary(counts),
         "arrived": quantiles([at_s - changed_s for at_s in counts.pushed_at_s]),
         "until_all_arrived": arrived,
         "until_all_recorded": used,
-        "cloudcore_cpu_us_per_delivery": round(used["cloudcore_cpu_s"] / nodes * 1e6),
     }
-
-
-async def in_folder(measure: Callable[[Site], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
-    """Measure a site in a folder that is removed again."""
-    folder = Path(tempfile.mkdtemp(prefix="kubeedge-scale-"))
-    site = Site(folder)
-    try:
-        return await measure(site)
-    except BaseException:
-        for program in (site.cloudcore, site.api_program):
-            print(program.last_words(40), file=sys.stderr)
-        raise
-    finally:
-        with contextlib.suppress(ApiError):
-            await site.clean_up()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def main() -> None:
@@ -274,19 +202,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     raise_file_limit(options.nodes * FILES_A_NODE + OTHER_FILES)
-    result = asyncio.run(in_folder(lambda site: measure(site, options.nodes, options.idle)))
-    report = {
-        "bench": "scale",
-        "version": __version__,
-        "build": BUILD,
-        "python": platform.python_version(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "nodes": options.nodes,
-        **result,
-    }
-    print(json.dumps(report, indent=2))
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=2) + "\n")
+    publish("scale", run(lambda site: measure(site, options.nodes, options.idle)), options.json)
 
 
 if __name__ == "__main__":

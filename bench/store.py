@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -16,17 +16,13 @@ from typing import Any
 import apsw
 import uvloop
 
+from bench.processes import written_bytes
+from bench.report import middle_and_last_percent, publish
 from kubeedge.store.database import Database
 
 SCHEMA = ("CREATE TABLE objects (key TEXT PRIMARY KEY, value BLOB) STRICT",)
 VALUE = b"x" * 1000
 KEYS = 1000
-
-
-def written_bytes() -> int:
-    """Return what this process has given to the disk so far."""
-    lines = Path("/proc/self/io").read_text().splitlines()
-    return int(dict(line.split(": ") for line in lines)["write_bytes"])
 
 
 async def measure(folder: Path, writers: int, commits: int) -> dict[str, Any]:
@@ -48,26 +44,27 @@ async def measure(folder: Path, writers: int, commits: int) -> dict[str, Any]:
             await database.write(put)
             waits_s.append(time.perf_counter() - began_s)
 
-    cpu_s, began_s, before = time.process_time(), time.perf_counter(), written_bytes()
+    cpu_s, began_s, before = time.process_time(), time.perf_counter(), written_bytes(os.getpid())
     async with asyncio.TaskGroup() as group:
         for _ in range(writers):
             group.create_task(write())
     cpu_s, took_s = time.process_time() - cpu_s, time.perf_counter() - began_s
-    written = written_bytes() - before
+    written = written_bytes(os.getpid()) - before
     await database.close()
-    waits_s.sort()
+    p50_ms, p99_ms = middle_and_last_percent([wait_s * 1e3 for wait_s in waits_s], 3)
     return {
         "commits_per_s": round(commits / took_s),
         "cpu_us": round(cpu_s / commits * 1e6, 1),
-        "p50_ms": round(waits_s[commits // 2] * 1e3, 3),
-        "p99_ms": round(waits_s[commits * 99 // 100] * 1e3, 3),
+        "p50_ms": p50_ms,
+        "p99_ms": p99_ms,
         "written_bytes": round(written / commits),
     }
 
 
 async def run(folder: Path, commits: int) -> dict[str, Any]:
     """Measure with 1, 16 and 256 writers."""
-    return {str(writers): await measure(folder, writers, commits * min(writers, 10)) for writers in (1, 16, 256)}
+    numbers = (1, 16, 256)
+    return {f"{number} writers": await measure(folder, number, commits * min(number, 10)) for number in numbers}
 
 
 def main() -> None:
@@ -75,9 +72,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, help="where the database lies; its disk decides the times")
     parser.add_argument("--commits", type=int, default=1000, help="by one writer; more writers commit more")
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        print(json.dumps(uvloop.run(run(Path(folder), options.commits)), indent=2))
+        publish("store", uvloop.run(run(Path(folder), options.commits)), options.json)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import platform
 import sys
 import tempfile
 import time
@@ -20,8 +19,8 @@ from typing import Any
 import uvloop
 
 from bench.processes import cpu_s, rss_kb
-from kubeedge import __version__
-from kubeedge._speedups import BUILD
+from bench.report import publish
+from bench.site import cancel_on_term
 from kubeedge.bus import Done
 from kubeedge.edgecore.eventbus import address
 from kubeedge.edgecore.eventbus.external import ExternalBroker
@@ -95,6 +94,7 @@ class Load:
 
 async def measure(folder: Path, broker: Mosquitto, count: int, at_once: int) -> dict[str, Any]:
     """Return the figures."""
+    cancel_on_term()
     node = DeviceNode(folder / "node", {"mqttMode": 2, "mqttServerExternal": broker.url}, edged=True)
     devices = [f"default/d{number}" for number in range(DEVICES)]
     node.know(devices, ((device, f"p{n}", "float", "20.0") for device in devices for n in range(PROPERTIES)))
@@ -139,12 +139,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--updates", type=int, default=40_000)
     parser.add_argument("--at-once", type=int, default=AT_ONCE)
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="kubeedge-bench-") as name, mosquitto(Path(name) / "broker") as broker:
         figures = uvloop.run(measure(Path(name), broker, options.updates, options.at_once))
-    machine = {"python": platform.python_version(), "machine": platform.machine(), "kernel": platform.release()}
     method = f"{DEVICES} devices x {PROPERTIES} properties, QoS 1 both ways, answered when on disk"
-    print(json.dumps({"version": __version__, "build": BUILD, **machine, "method": method, **figures}, indent=2))
+    publish("twin", {"method": method, **figures}, options.json)
     is_met = (
         figures["updates_per_s"] >= MIN_UPDATES_PER_S
         and figures["edgecore_cpu_us"] <= MAX_CPU_US

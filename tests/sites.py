@@ -157,8 +157,9 @@ class EdgeNode:
 class Site(site.Site):
     """The demo's cloud and edge, with more nodes where a test wants them."""
 
-    def __init__(self, folder: Path, *, has_devices: bool = False) -> None:
-        super().__init__(folder, has_devices=has_devices)
+    def __init__(self, folder: Path, endpoint: str = "", *, has_devices: bool = False) -> None:
+        """See the demo's Site."""
+        super().__init__(folder, endpoint, has_devices=has_devices)
         self.nodes: list[EdgeNode] = []
         self._authority: Authority | None = None
 
