@@ -16,8 +16,14 @@ cdef class FrameReader:
     cdef readonly int failure_code
     cdef readonly str failure
 
-    @cython.locals(source="const unsigned char *", pos=Py_ssize_t, take=Py_ssize_t, is_whole=bint, events=list, payload=bytes)
+    @cython.locals(
+        source="const unsigned char *", pos=Py_ssize_t, stop=Py_ssize_t, take=Py_ssize_t, is_whole=bint, events=list,
+        payload=bytes)
     cpdef list feed(self, bytearray data, Py_ssize_t size)
+    @cython.locals(
+        start=Py_ssize_t, stop=Py_ssize_t, i=Py_ssize_t, length="long long", first=int, second=int, may_be_broken=bint, payload=bytes)
+    cdef Py_ssize_t _whole_message(
+        self, const unsigned char *source, Py_ssize_t pos, Py_ssize_t size, list events) except -1
     @cython.locals(
         kept=Py_ssize_t, stop=Py_ssize_t, have=Py_ssize_t, need=Py_ssize_t, i=Py_ssize_t,
         head=bytes, first=int, second=int, opcode=int, length="long long")
@@ -32,11 +38,15 @@ cdef class FrameReader:
     cdef void _fail(self, int code, str reason) except *
 
 
-@cython.locals(size=Py_ssize_t, mask_bit=int, first=int, head=bytes)
+@cython.locals(
+    size=Py_ssize_t, mask_bit=int, first=int, stop=Py_ssize_t, i=Py_ssize_t, head="unsigned char[14]",
+    mask="const unsigned char *", target="unsigned char *", out=bytes)
 cpdef bytes frame(int opcode, bytes payload, bytes key=*, bint is_final=*)
 cpdef bint is_utf8(bytes data)
 cpdef bytes masked(bytes payload, bytes key)
-@cython.locals(
-    mask="const unsigned char *", wide="unsigned char[16]", out=bytes, target="unsigned char *",
-    whole=Py_ssize_t, i=Py_ssize_t, j=Py_ssize_t)
+@cython.locals(out=bytes, mask="const unsigned char *", byte=int)
 cdef bytes _unmasked(const unsigned char *source, Py_ssize_t pos, Py_ssize_t size, bytes key, Py_ssize_t phase)
+@cython.locals(
+    seen="unsigned long long", word="unsigned long long", words="unsigned long long *", pattern="unsigned char *",
+    whole=Py_ssize_t, i=Py_ssize_t, j=Py_ssize_t)
+cdef bint _mask(unsigned char *target, Py_ssize_t size, const unsigned char *key, Py_ssize_t phase) noexcept
