@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from kubeedge.edgecore.edged import requests
 from kubeedge.edgecore.edged.pod import Object, Pod
@@ -12,8 +13,7 @@ from kubeedge.kube import quantity
 from kubeedge.kube.requirement import is_met
 
 
-@dataclass(slots=True, frozen=True)
-class Node:
+class Node(msgspec.Struct, frozen=True):
     """The node as far as it decides: allocatable quantities, labels, and conditions of pressure that hold."""
 
     allocatable: Mapping[str, str]
@@ -21,8 +21,7 @@ class Node:
     pressures: frozenset[str] = frozenset()
 
 
-@dataclass(slots=True, frozen=True)
-class Refusal:
+class Refusal(msgspec.Struct, frozen=True):
     """Why a pod is not taken: `status.reason` and the text after `Pod was rejected: `."""
 
     reason: str

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from kubeedge.edgecore.edged import requests
 from kubeedge.edgecore.edged.pod import Object, Pod
@@ -17,8 +18,7 @@ class FieldError(ValueError):
     """A field that a pod cannot be asked for."""
 
 
-@dataclass(slots=True)
-class Place:
+class Place(msgspec.Struct):
     """Where the pod runs: addresses of the node and the pod, and the node's allocatable resources as quantities."""
 
     host_ips: list[str]

@@ -7,9 +7,10 @@ import logging
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
+
+import msgspec
 
 from kubeedge.bus import Bus
 from kubeedge.edgecore.edged import admission
@@ -63,8 +64,7 @@ _EVICTION_HARD = {
 }
 
 
-@dataclass(slots=True)
-class Settings:
+class Settings(msgspec.Struct):
     """How the node is set up; the defaults are upstream's (spec 05 §4.1). Times in seconds.
 
     server_port 0 takes any free port, None starts no server.
@@ -76,7 +76,7 @@ class Settings:
     logs_directory: Path
     node_ip: str = ""
     pod_query_namespace: str = "default"
-    node_labels: Mapping[str, str] = field(default_factory=dict)
+    node_labels: Mapping[str, str] = msgspec.field(default_factory=dict)
     taints: Sequence[Object] = ()
     registers: bool = True
     is_schedulable: bool = True
@@ -92,15 +92,15 @@ class Settings:
     lease_duration_s: int = 40
     cgroup_driver: str = "cgroupfs"
     cgroup_root: str = ""
-    cluster_dns: ClusterDns = field(default_factory=ClusterDns)
+    cluster_dns: ClusterDns = msgspec.field(default_factory=ClusterDns)
     reserved: tuple[dict[str, str], ...] = ()
-    eviction_hard: Mapping[str, str] = field(default_factory=lambda: dict(_EVICTION_HARD))
+    eviction_hard: Mapping[str, str] = msgspec.field(default_factory=lambda: dict(_EVICTION_HARD))
     pressure_transition_s: float = 300.0
     dead_containers_kept: int = 1
     crash_backoff_max_s: float = MAXIMUM_S
     log_max_size_bytes: int = MAX_SIZE_BYTES
     log_max_files: int = MAX_FILES
-    image_retention: Retention = field(default_factory=Retention)
+    image_retention: Retention = msgspec.field(default_factory=Retention)
 
 
 class Edged:
@@ -200,8 +200,7 @@ class Edged:
         return _Parts(self._client, self._runtime, settings, folders, identity, self._clock, self._service_address)
 
 
-@dataclass(slots=True, frozen=True)
-class _Clock:
+class _Clock(msgspec.Struct, frozen=True):
     """Unix time in seconds, and a number between 0 and 1 that is another each time."""
 
     now: Callable[[], float]

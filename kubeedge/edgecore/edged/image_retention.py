@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Set
-from dataclasses import dataclass
+
+import msgspec
 
 from kubeedge.edgecore.edged.images import full_name
 from kubeedge.edgecore.edged.runtime.interface import Container, Image
@@ -12,8 +13,7 @@ from kubeedge.edgecore.edged.runtime.interface import Container, Image
 SANDBOX_IMAGE = "pause"
 
 
-@dataclass(slots=True, frozen=True)
-class Retention:
+class Retention(msgspec.Struct, frozen=True):
     """When images are removed. Times in seconds; maximum_age_s 0: no image is ever too old.
 
     At high_percent of the images' file system in use, unused images that are known for minimum_age_s are removed until
@@ -26,8 +26,7 @@ class Retention:
     maximum_age_s: float = 0.0
 
 
-@dataclass(slots=True, frozen=True)
-class Space:
+class Space(msgspec.Struct, frozen=True):
     """The room of a file system."""
 
     capacity_bytes: int
@@ -42,8 +41,7 @@ class Space:
         return self.capacity_bytes * (100 - percent) // 100 - self.available_bytes
 
 
-@dataclass(slots=True, frozen=True)
-class Candidate:
+class Candidate(msgspec.Struct, frozen=True):
     """An image that may be removed; how long it is known, and how long nobody used it, in seconds."""
 
     image: Image

@@ -7,8 +7,8 @@ import base64
 import binascii
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 
+import msgspec
 import orjson
 
 from kubeedge.edgecore.edged import clock
@@ -47,8 +47,7 @@ class ImageError(Exception):
 Tell = Callable[[str, str, str], None]
 
 
-@dataclass(slots=True)
-class _Failure:
+class _Failure(msgspec.Struct):
     """How pulls have failed since the last that went well. is_useless: it was there, and nothing could use it."""
 
     backoff: Backoff

@@ -9,8 +9,9 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Protocol
+
+import msgspec
 
 from kubeedge.edgecore.edged import clock, labels
 from kubeedge.edgecore.edged.backoff import INITIAL_S, MAXIMUM_S, Backoff
@@ -28,16 +29,14 @@ class Role(enum.Enum):
     EPHEMERAL = "ephemeral"
 
 
-@dataclass(slots=True, frozen=True)
-class Waiting:
+class Waiting(msgspec.Struct, frozen=True):
     """Why a container does not run, as `state.waiting` shows it."""
 
     reason: str
     message: str = ""
 
 
-@dataclass(slots=True, frozen=True)
-class Unhealthy:
+class Unhealthy(msgspec.Struct, frozen=True):
     """A probe has failed often enough: kill the container. grace_s is the probe's own grace, if it has one."""
 
     probe: str
@@ -60,8 +59,7 @@ class Health(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Memory:
+class Memory(msgspec.Struct):
     """What is remembered of a pod between two decisions; containers are named, times are seconds of Unix time.
 
     backoffs: how long a container that crashes is left alone. waiting: why its last start failed. retry_at: not to be
@@ -70,11 +68,11 @@ class Memory:
     clocks go on from before edged was started.
     """
 
-    backoffs: dict[str, Backoff] = field(default_factory=dict)
-    waiting: dict[str, Waiting] = field(default_factory=dict)
-    retry_at: dict[str, float] = field(default_factory=dict)
-    killed: dict[str, str] = field(default_factory=dict)
-    replaced: set[str] = field(default_factory=set)
+    backoffs: dict[str, Backoff] = msgspec.field(default_factory=dict)
+    waiting: dict[str, Waiting] = msgspec.field(default_factory=dict)
+    retry_at: dict[str, float] = msgspec.field(default_factory=dict)
+    killed: dict[str, str] = msgspec.field(default_factory=dict)
+    replaced: set[str] = msgspec.field(default_factory=set)
     backoff_max_s: float = MAXIMUM_S
     has_recalled: bool = False
 
@@ -107,8 +105,7 @@ class Memory:
         self.retry_at.clear()
 
 
-@dataclass(slots=True, frozen=True)
-class Kill:
+class Kill(msgspec.Struct, frozen=True):
     """Stop this container. why is the text of the event; grace_s None means the pod's."""
 
     container: ObservedContainer
@@ -117,8 +114,7 @@ class Kill:
     is_replacement: bool = False
 
 
-@dataclass(slots=True, frozen=True)
-class Start:
+class Start(msgspec.Struct, frozen=True):
     """Make and start this container. failed_at is when its predecessor ended, None if there is none or it went well.
 
     unstarted is the id of a predecessor that was made and, as far as is known, not started: it has to go before.
@@ -131,18 +127,17 @@ class Start:
     unstarted: str = ""
 
 
-@dataclass(slots=True)
-class Plan:
+class Plan(msgspec.Struct):
     """Kills come first, then the sandbox, then the starts in order; after that the pod is observed anew.
 
     sandbox_attempt: make a sandbox with that number, after everything of the old ones was stopped. wake_at: look again
     at that time even if nothing happens. is_finished: nothing of this pod will ever run again, tear it down.
     """
 
-    kills: list[Kill] = field(default_factory=list)
+    kills: list[Kill] = msgspec.field(default_factory=list)
     sandbox_attempt: int | None = None
-    starts: list[Start] = field(default_factory=list)
-    waiting: dict[str, Waiting] = field(default_factory=dict)
+    starts: list[Start] = msgspec.field(default_factory=list)
+    waiting: dict[str, Waiting] = msgspec.field(default_factory=dict)
     wake_at: float | None = None
     is_finished: bool = False
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from kubeedge.edgecore.edged.pod import Pod
 from kubeedge.edgecore.edged.runtime.interface import DnsConfig, PortMapping
@@ -26,8 +27,7 @@ _LOCAL_NAMES = (
 )
 
 
-@dataclass(slots=True, frozen=True)
-class ClusterDns:
+class ClusterDns(msgspec.Struct, frozen=True):
     """Resolver of the cluster as the node is configured: empty servers where there is none."""
 
     servers: Sequence[str] = ()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from kubeedge.edgecore.edged.runtime.interface import ContainerState, ContainerStatus, SandboxState, SandboxStatus
 
 
-@dataclass(slots=True, frozen=True)
-class ObservedContainer:
+class ObservedContainer(msgspec.Struct, frozen=True):
     """One container: where it runs and how it is."""
 
     sandbox_id: str
@@ -36,12 +35,11 @@ class ObservedContainer:
         return self.has_exited and self.status.exit_code == 0 and self.status.reason != "OOMKilled"
 
 
-@dataclass(slots=True)
-class Observed:
+class Observed(msgspec.Struct):
     """All sandboxes and containers of one pod, newest first."""
 
-    sandboxes: list[SandboxStatus] = field(default_factory=list)
-    containers: list[ObservedContainer] = field(default_factory=list)
+    sandboxes: list[SandboxStatus] = msgspec.field(default_factory=list)
+    containers: list[ObservedContainer] = msgspec.field(default_factory=list)
 
     def of(self, name: str) -> list[ObservedContainer]:
         """Return the containers of that name, newest first."""

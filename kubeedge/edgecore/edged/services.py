@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+
+import msgspec
 
 from kubeedge.edgecore.edged.backoff import MAXIMUM_S
 from kubeedge.edgecore.edged.downward import Place
@@ -26,8 +27,7 @@ RETRY_S = 10.0
 SYNC_FREQUENCY_S = 60.0
 
 
-@dataclass(slots=True)
-class Services:
+class Services(msgspec.Struct):
     """now gives Unix time in seconds; service_address is what E1 of spec 05 puts into every container."""
 
     runtime: Runtime
@@ -41,9 +41,9 @@ class Services:
     folders: Folders
     limits: NodeLimits
     now: Callable[[], float]
-    host_ips: list[str] = field(default_factory=list)
-    allocatable: Mapping[str, str] = field(default_factory=dict)
-    cluster_dns: ClusterDns = field(default_factory=ClusterDns)
+    host_ips: list[str] = msgspec.field(default_factory=list)
+    allocatable: Mapping[str, str] = msgspec.field(default_factory=dict)
+    cluster_dns: ClusterDns = msgspec.field(default_factory=ClusterDns)
     service_address: Callable[[], tuple[str, str]] = lambda: ("", "")
     sync_frequency_s: float = SYNC_FREQUENCY_S
     retry_s: float = RETRY_S
@@ -55,7 +55,7 @@ class Services:
     def sandbox_limits(self) -> NodeLimits:
         """The limits with the cgroup driver that the runtime wants, where it says so."""
         driver = self.watcher.cgroup_driver
-        return replace(self.limits, cgroup_driver=driver) if driver else self.limits
+        return msgspec.structs.replace(self.limits, cgroup_driver=driver) if driver else self.limits
 
     def place(self, pod_ips: list[str]) -> Place:
         """Return where a pod with these addresses runs."""

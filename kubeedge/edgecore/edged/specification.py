@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+import msgspec
 import orjson
 
 from kubeedge.edgecore.edged import labels, network, requests
@@ -41,8 +41,7 @@ _READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sys
 _APPARMOR_PREFIX = "container.apparmor.security.beta.kubernetes.io/"
 
 
-@dataclass(slots=True, frozen=True)
-class NodeLimits:
+class NodeLimits(msgspec.Struct, frozen=True):
     """What of the node goes into the configuration of containers."""
 
     memory_bytes: int

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import orjson
 
 from kubeedge.edgecore.edged.node import usage
@@ -33,12 +33,11 @@ RUNTIME_TIMEOUT_S = 120.0
 MIN_INTERVAL_NS = 1_000_000_000
 
 
-@dataclass(slots=True)
-class PodUse:
+class PodUse(msgspec.Struct):
     """A pod by its newest sandbox, and its running containers by name."""
 
     sandbox: Sandbox
-    containers: dict[str, tuple[Container, ContainerStats]] = field(default_factory=dict)
+    containers: dict[str, tuple[Container, ContainerStats]] = msgspec.field(default_factory=dict)
 
     @property
     def stats(self) -> list[ContainerStats]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from kubeedge.edgecore.edged import clock, conditions, requests
 from kubeedge.edgecore.edged.machine import Health, Role, Waiting, policy_of, role_of, wants_restart
@@ -18,8 +19,7 @@ _LOST_AT_END = "The container could not be located when the pod was terminated"
 _LOST_RUNNING = "The container could not be located when the pod was deleted.  The container used to be Running"
 
 
-@dataclass(slots=True)
-class Facts:
+class Facts(msgspec.Struct):
     """What goes into a pod's status beside the pod and the runtime's containers.
 
     previous: the status reported before (or the API's, at the start). messages: termination messages by container id.
@@ -34,8 +34,8 @@ class Facts:
     previous: Object
     now: float
     started_at: float
-    waiting: Mapping[str, Waiting] = field(default_factory=dict)
-    messages: Mapping[str, str] = field(default_factory=dict)
+    waiting: Mapping[str, Waiting] = msgspec.field(default_factory=dict)
+    messages: Mapping[str, str] = msgspec.field(default_factory=dict)
     is_over: bool = False
     verdict: Object | None = None
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+
+import msgspec
 
 from kubeedge.edgecore.edged import network, specification, status
 from kubeedge.edgecore.edged.garbage import collect
@@ -28,8 +29,7 @@ DEADLINE_MESSAGE = "Pod was active on the node longer than the specified deadlin
 _failures = Counter("kubeedge_edged_pod_failures_total", "Passes over a pod that failed", ("reason",))
 
 
-@dataclass(slots=True)
-class Ending:
+class Ending(msgspec.Struct):
     """The pod is to end. grace_s None: the containers' own; verdict: what its status shall say of it."""
 
     why: str

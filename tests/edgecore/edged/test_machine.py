@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from msgspec.structs import replace
 
 from kubeedge.edgecore.edged import clock, labels
 from kubeedge.edgecore.edged.backoff import INITIAL_S, MAXIMUM_S, RESET_AFTER_S, Backoff

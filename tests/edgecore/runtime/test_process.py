@@ -12,10 +12,10 @@ import sys
 import tempfile
 import textwrap
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from kubeedge.edgecore.edged.runtime.interface import (
     ContainerConfig,

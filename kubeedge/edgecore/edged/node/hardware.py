@@ -6,8 +6,9 @@ import os
 import platform
 import re
 import socket
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from kubeedge.config.host import local_address
 from kubeedge.kube import quantity
@@ -29,8 +30,7 @@ _ARCHITECTURES = {
 _SUFFIXES = ((1 << 30, "Gi"), (1 << 20, "Mi"), (1 << 10, "Ki"))
 
 
-@dataclass(slots=True)
-class Hardware:
+class Hardware(msgspec.Struct):
     """Sizes in bytes; identifiers as Kubernetes' nodeInfo names them. hugepages maps page sizes to bytes there are."""
 
     cpus: int
@@ -42,7 +42,7 @@ class Hardware:
     boot_id: str
     kernel: str
     os_image: str
-    hugepages: dict[str, int] = field(default_factory=dict)
+    hugepages: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 def read(root: Path) -> Hardware:
@@ -119,8 +119,7 @@ def capacity(hardware: Hardware, max_pods: int) -> dict[str, str]:
     return amounts | {name: _binary(size) for name, size in hardware.hugepages.items()}
 
 
-@dataclass(slots=True, frozen=True)
-class Reservation:
+class Reservation(msgspec.Struct, frozen=True):
     """What pods cannot have: reserved quantities, and the hard eviction thresholds of memory and disk."""
 
     reserved: tuple[dict[str, str], ...] = ()

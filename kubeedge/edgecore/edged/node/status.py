@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+
+import msgspec
 
 from kubeedge import KUBEEDGE_VERSION, KUBERNETES_VERSION
 from kubeedge.edgecore.edged.node.hardware import Hardware
@@ -34,8 +35,7 @@ _PRESSURE_TEXTS = {
 }
 
 
-@dataclass(slots=True)
-class Identity:
+class Identity(msgspec.Struct):
     """What does not change while edged runs: who the node is and what it has."""
 
     name: str
@@ -44,7 +44,7 @@ class Identity:
     capacity: Mapping[str, str]
     allocatable: Mapping[str, str]
     port: int = 10350
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = msgspec.field(default_factory=dict)
     taints: Sequence[Object] = ()
     is_schedulable: bool = True
     has_attach_detach_controller: bool = True
@@ -64,8 +64,7 @@ class Identity:
         }
 
 
-@dataclass(slots=True)
-class Health:
+class Health(msgspec.Struct):
     """What changes: the runtime (None: it does not answer), pressures that hold, and why the node is not ready."""
 
     version: RuntimeVersion | None

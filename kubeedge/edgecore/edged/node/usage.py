@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from kubeedge.edgecore.edged.node import hardware
 
 _TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
-@dataclass(slots=True)
-class Filesystem:
+class Filesystem(msgspec.Struct):
     """A file system; sizes in bytes."""
 
     capacity: int
@@ -23,8 +23,7 @@ class Filesystem:
     inodes_free: int
 
 
-@dataclass(slots=True)
-class Interface:
+class Interface(msgspec.Struct):
     """A network interface since the start of the machine."""
 
     name: str
@@ -34,8 +33,7 @@ class Interface:
     sent_errors: int
 
 
-@dataclass(slots=True)
-class NodeStats:
+class NodeStats(msgspec.Struct):
     """A reading: read_at in nanoseconds, started_at in seconds of Unix time, sizes in bytes, the rest since the start.
 
     working_set: what is used without what the kernel can take back at once; rss: of no file.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlsplit
+
+import msgspec
 
 from kubeedge.config.host import endpoint
 from kubeedge.edgecore.edged.pod import Object
@@ -28,8 +29,7 @@ class Outcome(enum.Enum):
     ERROR = "error"
 
 
-@dataclass(slots=True, frozen=True)
-class Result:
+class Result(msgspec.Struct, frozen=True):
     """Outcome of one run and what it said."""
 
     outcome: Outcome
@@ -46,8 +46,7 @@ class Exec(Protocol):
     async def __call__(self, container_id: str, command: list[str], timeout_s: float) -> ExecResult: ...
 
 
-@dataclass(slots=True, frozen=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """What a probe is aimed at: a container and the address of its pod."""
 
     container_id: str

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from kubeedge.config.host import endpoint
 
@@ -18,8 +19,7 @@ class HttpFailure(Exception):
     """No answer: the text says why, in the words that Kubernetes' probes use."""
 
 
-@dataclass(slots=True)
-class Answer:
+class Answer(msgspec.Struct):
     """Status code, headers with lower-case names, and the beginning of the body."""
 
     status: int

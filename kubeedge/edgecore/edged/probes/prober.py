@@ -7,7 +7,8 @@ import heapq
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from kubeedge.edgecore.edged.machine import Unhealthy
 from kubeedge.edgecore.edged.pod import Object
@@ -35,8 +36,7 @@ Notify = Callable[[], None]
 Report = Callable[[str, Result], None]
 
 
-@dataclass(slots=True)
-class _Probe:
+class _Probe(msgspec.Struct):
     type: str
     body: Object
     period_s: float
@@ -44,15 +44,14 @@ class _Probe:
     failures: int = 0
 
 
-@dataclass(slots=True)
-class _Container:
+class _Container(msgspec.Struct):
     """What is known of one container. notify wakes the pod, report(type, result) makes an event of a bad result."""
 
     target: Target
     grace_s: int | None
     notify: Notify
     report: Report
-    probes: dict[str, _Probe] = field(default_factory=dict)
+    probes: dict[str, _Probe] = msgspec.field(default_factory=dict)
     is_started: bool = False
     is_ready: bool = False
     failure: Unhealthy | None = None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from typing import Protocol
+
+import msgspec
 
 
 class RuntimeCallError(Exception):
@@ -45,28 +46,25 @@ class MountPropagation(enum.Enum):
     BIDIRECTIONAL = 2
 
 
-@dataclass(slots=True)
-class RuntimeVersion:
+class RuntimeVersion(msgspec.Struct):
     """Answer of `Version`: what the node reports as `<name>://<version>`."""
 
     name: str
     version: str
 
 
-@dataclass(slots=True)
-class RuntimeStatus:
+class RuntimeStatus(msgspec.Struct):
     """Answer of `Status`; a message is empty where the condition is true."""
 
     runtime_ready: bool
     network_ready: bool
     runtime_message: str = ""
     network_message: str = ""
-    handlers: list[dict[str, object]] = field(default_factory=list)
+    handlers: list[dict[str, object]] = msgspec.field(default_factory=list)
     cgroup_driver: str = ""
 
 
-@dataclass(slots=True)
-class PortMapping:
+class PortMapping(msgspec.Struct):
     """One container port of the sandbox. host_port is 0 where none is asked for."""
 
     container_port: int
@@ -75,17 +73,15 @@ class PortMapping:
     host_ip: str = ""
 
 
-@dataclass(slots=True)
-class DnsConfig:
+class DnsConfig(msgspec.Struct):
     """Content of the sandbox's resolv.conf."""
 
-    servers: list[str] = field(default_factory=list)
-    searches: list[str] = field(default_factory=list)
-    options: list[str] = field(default_factory=list)
+    servers: list[str] = msgspec.field(default_factory=list)
+    searches: list[str] = msgspec.field(default_factory=list)
+    options: list[str] = msgspec.field(default_factory=list)
 
 
-@dataclass(slots=True)
-class NamespaceOptions:
+class NamespaceOptions(msgspec.Struct):
     """Namespaces: NODE (the host's), POD (shared by the pod) or CONTAINER (its own)."""
 
     network: str = "POD"
@@ -93,8 +89,7 @@ class NamespaceOptions:
     ipc: str = "POD"
 
 
-@dataclass(slots=True)
-class Resources:
+class Resources(msgspec.Struct):
     """Limits in units of the kernel: quota and period in microseconds, memory in bytes; 0 means not limited."""
 
     cpu_shares: int = 0
@@ -102,33 +97,31 @@ class Resources:
     cpu_period: int = 0
     memory_limit_bytes: int = 0
     oom_score_adj: int = 0
-    unified: dict[str, str] = field(default_factory=dict)
+    unified: dict[str, str] = msgspec.field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class SecurityContext:
+class SecurityContext(msgspec.Struct):
     """Security context of a sandbox or container, with the pod's defaults already applied."""
 
-    namespaces: NamespaceOptions = field(default_factory=NamespaceOptions)
+    namespaces: NamespaceOptions = msgspec.field(default_factory=NamespaceOptions)
     privileged: bool = False
     run_as_user: int | None = None
     run_as_username: str = ""
     run_as_group: int | None = None
-    supplemental_groups: list[int] = field(default_factory=list)
+    supplemental_groups: list[int] = msgspec.field(default_factory=list)
     readonly_rootfs: bool = False
     no_new_privs: bool = False
-    capabilities_add: list[str] = field(default_factory=list)
-    capabilities_drop: list[str] = field(default_factory=list)
+    capabilities_add: list[str] = msgspec.field(default_factory=list)
+    capabilities_drop: list[str] = msgspec.field(default_factory=list)
     seccomp_profile: str = "Unconfined"
     seccomp_localhost: str = ""
     apparmor_profile: str = ""
-    selinux: dict[str, str] = field(default_factory=dict)
-    masked_paths: list[str] = field(default_factory=list)
-    readonly_paths: list[str] = field(default_factory=list)
+    selinux: dict[str, str] = msgspec.field(default_factory=dict)
+    masked_paths: list[str] = msgspec.field(default_factory=list)
+    readonly_paths: list[str] = msgspec.field(default_factory=list)
 
 
-@dataclass(slots=True)
-class SandboxConfig:
+class SandboxConfig(msgspec.Struct):
     """PodSandboxConfig (spec 05 §5.3)."""
 
     name: str
@@ -138,18 +131,17 @@ class SandboxConfig:
     hostname: str = ""
     log_directory: str = ""
     dns: DnsConfig | None = None
-    ports: list[PortMapping] = field(default_factory=list)
-    labels: dict[str, str] = field(default_factory=dict)
-    annotations: dict[str, str] = field(default_factory=dict)
+    ports: list[PortMapping] = msgspec.field(default_factory=list)
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
+    annotations: dict[str, str] = msgspec.field(default_factory=dict)
     cgroup_parent: str = ""
-    security: SecurityContext = field(default_factory=SecurityContext)
-    sysctls: dict[str, str] = field(default_factory=dict)
+    security: SecurityContext = msgspec.field(default_factory=SecurityContext)
+    sysctls: dict[str, str] = msgspec.field(default_factory=dict)
     resources: Resources | None = None
     runtime_handler: str = ""
 
 
-@dataclass(slots=True)
-class Mount:
+class Mount(msgspec.Struct):
     """A host path that the container sees at container_path."""
 
     container_path: str
@@ -158,31 +150,29 @@ class Mount:
     propagation: MountPropagation = MountPropagation.PRIVATE
 
 
-@dataclass(slots=True)
-class ContainerConfig:
+class ContainerConfig(msgspec.Struct):
     """ContainerConfig (spec 05 §5.3). command and args are already expanded; empty means the image's own."""
 
     name: str
     attempt: int
     image: str
     image_spec: str = ""
-    command: list[str] = field(default_factory=list)
-    args: list[str] = field(default_factory=list)
+    command: list[str] = msgspec.field(default_factory=list)
+    args: list[str] = msgspec.field(default_factory=list)
     working_dir: str = ""
-    envs: list[tuple[str, str]] = field(default_factory=list)
-    mounts: list[Mount] = field(default_factory=list)
+    envs: list[tuple[str, str]] = msgspec.field(default_factory=list)
+    mounts: list[Mount] = msgspec.field(default_factory=list)
     log_path: str = ""
-    labels: dict[str, str] = field(default_factory=dict)
-    annotations: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
+    annotations: dict[str, str] = msgspec.field(default_factory=dict)
     stdin: bool = False
     stdin_once: bool = False
     tty: bool = False
-    resources: Resources = field(default_factory=Resources)
-    security: SecurityContext = field(default_factory=SecurityContext)
+    resources: Resources = msgspec.field(default_factory=Resources)
+    security: SecurityContext = msgspec.field(default_factory=SecurityContext)
 
 
-@dataclass(slots=True)
-class Sandbox:
+class Sandbox(msgspec.Struct):
     """One sandbox as a listing gives it; created_at in nanoseconds of Unix time."""
 
     id: str
@@ -197,8 +187,7 @@ class Sandbox:
     runtime_handler: str = ""
 
 
-@dataclass(slots=True)
-class SandboxStatus:
+class SandboxStatus(msgspec.Struct):
     """One sandbox in detail. ips is empty for a pod on the host's network."""
 
     sandbox: Sandbox
@@ -206,8 +195,7 @@ class SandboxStatus:
     network: str = "POD"
 
 
-@dataclass(slots=True)
-class Container:
+class Container(msgspec.Struct):
     """One container as a listing gives it; created_at in nanoseconds of Unix time. image_ref: the id of its image."""
 
     id: str
@@ -222,8 +210,7 @@ class Container:
     annotations: dict[str, str]
 
 
-@dataclass(slots=True)
-class ContainerStatus:
+class ContainerStatus(msgspec.Struct):
     """One container in detail; times in nanoseconds of Unix time, 0 where it has not come to that."""
 
     id: str
@@ -244,8 +231,7 @@ class ContainerStatus:
     log_path: str
 
 
-@dataclass(slots=True)
-class ContainerStats:
+class ContainerStats(msgspec.Struct):
     """What a running container uses. read_at in nanoseconds of Unix time, cpu_ns: of all its life, sizes in bytes.
 
     working_set: what it uses without what the kernel can take back at once; rss: of no file. What a runtime does not
@@ -261,8 +247,7 @@ class ContainerStats:
     rootfs_used: int = 0
 
 
-@dataclass(slots=True)
-class Image:
+class Image(msgspec.Struct):
     """An image that the runtime has."""
 
     id: str
@@ -274,28 +259,28 @@ class Image:
     pinned: bool = False
 
 
-@dataclass(slots=True)
-class ImageFilesystem:
+class ImageFilesystem(msgspec.Struct):
     """Where a runtime keeps its images: a folder, and what they take of the file system there."""
 
     mountpoint: str
     used_bytes: int
 
 
-@dataclass(slots=True)
-class ImageAuth:
+class ImageAuth(msgspec.Struct):
     """Credentials for one registry; never logged."""
 
     username: str = ""
-    password: str = field(default="", repr=False)
+    password: str = ""
     server_address: str = ""
-    identity_token: str = field(default="", repr=False)
-    registry_token: str = field(default="", repr=False)
-    auth: str = field(default="", repr=False)
+    identity_token: str = ""
+    registry_token: str = ""
+    auth: str = ""
+
+    def __repr__(self) -> str:
+        return f"ImageAuth(username={self.username!r}, server_address={self.server_address!r}, ...)"
 
 
-@dataclass(slots=True)
-class ExecResult:
+class ExecResult(msgspec.Struct):
     """What a command run in a container left behind."""
 
     stdout: bytes
@@ -303,8 +288,7 @@ class ExecResult:
     exit_code: int
 
 
-@dataclass(slots=True)
-class ContainerEvent:
+class ContainerEvent(msgspec.Struct):
     """Something happened to a container or sandbox of that pod; the pod's state is to be read again."""
 
     pod_uid: str

@@ -9,17 +9,17 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+import msgspec
 
 DATA = "..data"
 _NEW_DATA = "..data_tmp"
 _OWN_PREFIX = ".."
 
 
-@dataclass(slots=True, frozen=True)
-class File:
+class File(msgspec.Struct, frozen=True):
     """One file to be written. mode holds permission bits; user and group None: as of the process."""
 
     content: bytes

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
-from dataclasses import replace
+
+import msgspec
 
 from kubeedge.edgecore.edged import downward
 from kubeedge.edgecore.edged.downward import FieldError, Place
@@ -44,7 +45,7 @@ async def gather(pod: Pod, volume: Object, objects: Objects, place: Place) -> di
     group = pod.security.get("fsGroup")
     if group is None:
         return files
-    return {path: replace(f, mode=f.mode | GROUP_MODE, group=int(group)) for path, f in files.items()}
+    return {path: msgspec.structs.replace(f, mode=f.mode | GROUP_MODE, group=int(group)) for path, f in files.items()}
 
 
 class _BadDataError(Exception):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from kubeedge.edgecore.edged.runtime.interface import (
     ContainerConfig,
@@ -26,8 +27,7 @@ _SWAP_LIMITS = (
 )
 
 
-@dataclass(slots=True, frozen=True)
-class Host:
+class Host(msgspec.Struct, frozen=True):
     """What of the machine is said with every container.
 
     huge_page_sizes as CRI writes them (`2MB`): a container may have none that it did not ask for. limits_swap: the

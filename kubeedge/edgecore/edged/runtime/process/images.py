@@ -9,7 +9,6 @@ Entrypoint, Cmd, Env, WorkingDir and User are used.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -29,13 +28,12 @@ class ImageConfig(msgspec.Struct, rename="pascal"):
     user: str = ""
 
 
-@dataclass(slots=True)
-class LocalImage:
+class LocalImage(msgspec.Struct):
     """An image that containers can start from; rootfs is empty for the host's file tree."""
 
     name: str
     rootfs: str = ""
-    config: ImageConfig = field(default_factory=ImageConfig)
+    config: ImageConfig = msgspec.field(default_factory=ImageConfig)
 
     def described(self) -> Image:
         """Return it as the runtime interface shows images."""

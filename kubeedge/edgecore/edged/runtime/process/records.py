@@ -12,7 +12,6 @@ import contextlib
 import marshal
 import os
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,7 @@ from kubeedge.edgecore.edged.runtime.interface import ContainerConfig, SandboxCo
 from kubeedge.edgecore.edged.runtime.process import disk, launch
 
 
-@dataclass(slots=True)
-class SandboxRecord:
+class SandboxRecord(msgspec.Struct):
     """A pod sandbox: no process of its own, only what its containers share."""
 
     id: str
@@ -33,8 +31,7 @@ class SandboxRecord:
     is_ready: bool = True
 
 
-@dataclass(slots=True)
-class ContainerRecord:
+class ContainerRecord(msgspec.Struct):
     """A container as it was asked for. image_ref is what the listing shows as its image, cgroup empty for none."""
 
     id: str

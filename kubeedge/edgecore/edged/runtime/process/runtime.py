@@ -9,9 +9,10 @@ import os
 import secrets
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from kubeedge import __version__
 from kubeedge.config.host import local_address
@@ -51,8 +52,7 @@ KILL_TIMEOUT_S = 30
 RESOLV_CONF = "/etc/resolv.conf"
 
 
-@dataclass(slots=True)
-class _Progress:
+class _Progress(msgspec.Struct):
     """How far a container came, as the supervisor tells it; pid is its first process while it runs."""
 
     state: ContainerState = ContainerState.CREATED
@@ -302,7 +302,7 @@ class ProcessRuntime:
         image = self._images.find(config.image_spec or config.image)
         if sandbox.dns is not None and not any(mount.container_path == RESOLV_CONF for mount in config.mounts):
             path = self._records.save_resolv_conf(sandbox_id, plan.resolv_conf(sandbox.dns))
-            config = replace(config, mounts=[*config.mounts, Mount(RESOLV_CONF, str(path))])
+            config = msgspec.structs.replace(config, mounts=[*config.mounts, Mount(RESOLV_CONF, str(path))])
         for mount in config.mounts:
             if not os.path.exists(mount.host_path):
                 raise RuntimeCallError("CreateContainerError", f"{mount.host_path} does not exist on the host")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
+
+import msgspec
 
 from kubeedge.edgecore.edged.runtime.interface import ContainerStats
 from kubeedge.edgecore.edged.runtime.process import cgroups, disk
@@ -32,8 +33,7 @@ class Memory(NamedTuple):
     rss: int
 
 
-@dataclass(slots=True)
-class Session:
+class Session(msgspec.Struct):
     """What the processes of one session use together, the ended children of the living included."""
 
     cpu_ns: int = 0
@@ -86,11 +86,10 @@ def sum_sessions(stats: Iterator[str]) -> dict[int, Session]:
     return sessions
 
 
-@dataclass(slots=True)
-class _Sessions:
+class _Sessions(msgspec.Struct):
     """The sessions of this machine, read when the first is asked for."""
 
-    known: dict[int, Session] | None = field(default=None)
+    known: dict[int, Session] | None = None
 
     def of(self, pid: int) -> Session:
         if self.known is None:
