@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from typing import Literal
 
 from kubeedge.apiserver.authentication import AUTHENTICATED, LOCAL_ADMIN, NODE_PREFIX, NODES, User
 from kubeedge.apiserver.engine import NOTHING_SENT, Call, Engine, UnknownGroupError, place_of
@@ -10,10 +11,8 @@ from kubeedge.apiserver.representation import Answer, Page, bookmark, served
 from kubeedge.apiserver.request import NO_QUERY, Query
 from kubeedge.apiserver.watch import Watch
 from kubeedge.apiserver.writing import Sent
-from kubeedge.kube.api import ApiUnavailableError, Items, Kind, WatchEvent
+from kubeedge.kube.api import JSON, Answered, ApiUnavailableError, Items, Kind, WatchEvent
 from kubeedge.store.database import StoreError
-
-JSON = "application/json"
 
 
 class LocalApi:
@@ -127,6 +126,23 @@ class LocalApi:
     async def delete(self, kind: Kind, namespace: str, name: str, *, body: bytes = b"", as_node: str = "") -> bytes:
         """Delete an object; body is a DeleteOptions or empty. Returns the object or Status answered."""
         return _data(await self._call("delete", kind, namespace, name, as_node=as_node, sent=Sent(body, JSON)))
+
+    def begin(
+        self,
+        method: Literal["GET", "PUT", "PATCH"],
+        kind: Kind,
+        namespace: str,
+        name: str,
+        body: bytes,
+        answered: Answered,
+        *,
+        content_type: str = JSON,
+        subresource: str = "",
+        as_node: str = "",
+        timeout_s: float = 0,
+    ) -> bool:
+        """Decline: every call has to wait for the store."""
+        return False
 
     async def _write(
         self, verb: str, kind: Kind, namespace: str, name: str, sent: Sent, subresource: str, as_node: str

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
+JSON = "application/json"
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
@@ -60,6 +61,14 @@ class ApiError(Exception):
 
 class ApiUnavailableError(Exception):
     """The API could not be reached, or its answer was no answer of a Kubernetes API."""
+
+
+class BusyError(Exception):
+    """The API did nothing of a call that was begun: make it again with the method that waits."""
+
+
+# Takes what the API answered to a call that was begun: an object as JSON, or ApiError, ApiUnavailableError, BusyError.
+Answered = Callable[[bytes | Exception], None]
 
 
 def is_passing(error: Exception) -> bool:
@@ -150,4 +159,25 @@ class KubeApi(Protocol):
 
     async def delete(self, kind: Kind, namespace: str, name: str, *, body: bytes = b"", as_node: str = "") -> bytes:
         """Delete an object; body is a DeleteOptions or empty. Returns the object or Status answered."""
+        ...
+
+    def begin(
+        self,
+        method: Literal["GET", "PUT", "PATCH"],
+        kind: Kind,
+        namespace: str,
+        name: str,
+        body: bytes,
+        answered: Answered,
+        *,
+        content_type: str = JSON,
+        subresource: str = "",
+        as_node: str = "",
+        timeout_s: float = 0,
+    ) -> bool:
+        """Make a get, update or patch at once where nothing has to be waited for, without a task; False otherwise.
+
+        answered is called from the loop, once, and must not raise; without a timeout_s, the usual one holds. When the
+        answer is False nothing was done and nothing will be. Raises ApiError for what cannot be asked at all.
+        """
         ...

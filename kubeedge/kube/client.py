@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+from collections import deque
 from collections.abc import AsyncGenerator
+from functools import partial
+from typing import Literal
 from urllib.parse import urlencode
 
 import msgspec
@@ -13,7 +16,17 @@ import orjson
 
 import kubeedge
 from kubeedge import metrics
-from kubeedge.kube.api import ApiError, ApiStatus, ApiUnavailableError, Items, Kind, WatchEvent
+from kubeedge.kube.api import (
+    JSON,
+    Answered,
+    ApiError,
+    ApiStatus,
+    ApiUnavailableError,
+    BusyError,
+    Items,
+    Kind,
+    WatchEvent,
+)
 from kubeedge.kube.connection import BrokenConnectionError, Connection, Response
 from kubeedge.kube.kubeconfig import Access, KubeconfigError
 
@@ -59,12 +72,15 @@ class HttpApi:
 
     Calls share at most max_connections keep-alive connections and wait in order for a free one; each watch has its own.
     A read whose kept connection turns out to be closed is repeated on another; a write never is, unless the server said
-    that it did nothing (429, 503 with Retry-After).
+    that it did nothing (429, 503 with Retry-After). A call that is begun where no connection is free is declined, and
+    what would be repeated is handed back.
     """
 
     def __init__(self, access: Access, *, max_connections: int = MAX_CONNECTIONS) -> None:
         self._access = access
-        self._slots = asyncio.Semaphore(max_connections)
+        # Calls that may still be made, and those that wait for that. A semaphore of asyncio's has no way not to wait.
+        self._free = max_connections
+        self._waiting: deque[asyncio.Future[None]] = deque()
         self._idle: list[Connection] = []
         self._open: set[Connection] = set()
         host = f"[{access.host}]" if ":" in access.host else access.host
@@ -131,7 +147,7 @@ class HttpApi:
             fieldSelector=field_selector,
             timeoutSeconds=str(timeout_s) if timeout_s else "",
         )
-        request = await self._request("GET", _path(kind, namespace) + query)
+        request = self._request("GET", _path(kind, namespace) + query, b"", JSON, await self._credential())
         connection = await self._connect()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s + WATCH_GRACE_S if timeout_s else None
@@ -190,6 +206,68 @@ class HttpApi:
         """Delete an object; body is a DeleteOptions or empty. Returns the object or Status answered."""
         return await self._call("DELETE", _path(kind, namespace, name), body, as_node=as_node)
 
+    def begin(
+        self,
+        method: Literal["GET", "PUT", "PATCH"],
+        kind: Kind,
+        namespace: str,
+        name: str,
+        body: bytes,
+        answered: Answered,
+        *,
+        content_type: str = JSON,
+        subresource: str = "",
+        as_node: str = "",
+        timeout_s: float = CALL_TIMEOUT_S,
+    ) -> bool:
+        """Make a get, update or patch at once where nothing has to be waited for, without a task; False otherwise."""
+        path = _path(kind, namespace, name, subresource)
+        credential = self._access.credential.at_hand()
+        if credential is None or not self._free or not self._idle:
+            return False
+        request = self._request(method, path, body, content_type, credential, as_node)
+        connection = self._take_idle()
+        if connection is None:
+            return False
+        self._free -= 1
+        connection.start(
+            request,
+            connection.idle_since + timeout_s,
+            partial(self._ended, connection, connection.used, method, path, answered),
+        )
+        return True
+
+    def _ended(
+        self,
+        connection: Connection,
+        was_used: bool,
+        method: str,
+        path: str,
+        answered: Answered,
+        response: Response | Exception,
+    ) -> None:
+        """Hand on what came of a call that was begun."""
+        if isinstance(response, Response):
+            self._put_back(connection)
+            self._release()
+            _requests.inc(method, str(response.code))
+            if 200 <= response.code < 300:
+                answered(response.body)
+            elif _is_put_off(response):
+                answered(BusyError())
+            else:
+                answered(_error(response.code, response.body))
+            return
+        self._discard(connection)
+        self._release()
+        if isinstance(response, TimeoutError):
+            _requests.inc(method, "timeout")
+            answered(ApiUnavailableError(f"{method} {path}: no answer in time"))
+        elif was_used and method == "GET" and isinstance(response, BrokenConnectionError) and not response.answered:
+            answered(BusyError())
+        else:
+            answered(self._broken(response))
+
     # Requests
 
     async def _call(
@@ -199,18 +277,18 @@ class HttpApi:
         body: bytes = b"",
         *,
         verb: str = "",
-        content_type: str = "application/json",
+        content_type: str = JSON,
         as_node: str = "",
     ) -> bytes:
         deadline_s = asyncio.get_running_loop().time() + CALL_TIMEOUT_S
         try:
-            request = await self._request(method, path, body, content_type, as_node)
+            request = self._request(method, path, body, content_type, await self._credential(), as_node)
             for attempt in range(1, MAX_ATTEMPTS + 1):
                 response = await self._exchange(request, deadline_s, repeatable=method == "GET")
                 _requests.inc(verb or method, str(response.code))
                 if 200 <= response.code < 300:
                     return response.body
-                if response.code not in (429, 503) or response.retry_after_s < 0 or attempt == MAX_ATTEMPTS:
+                if not _is_put_off(response) or attempt == MAX_ATTEMPTS:
                     raise _error(response.code, response.body)
                 await asyncio.sleep(min(response.retry_after_s, LONGEST_RETRY_AFTER_S))
         except TimeoutError:
@@ -218,14 +296,16 @@ class HttpApi:
             raise ApiUnavailableError(f"{method} {path}: no answer in {CALL_TIMEOUT_S:.0f} s") from None
         raise AssertionError("unreachable")
 
-    async def _request(
-        self, method: str, path: str, body: bytes = b"", content_type: str = "", as_node: str = ""
-    ) -> bytes:
-        head = f"{method} {self._access.prefix}{path}{self._constant_head}"
+    async def _credential(self) -> str:
         try:
-            credential = await self._access.credential.header()
+            return await self._access.credential.header()
         except KubeconfigError as error:
             raise ApiUnavailableError(str(error)) from None
+
+    def _request(
+        self, method: str, path: str, body: bytes, content_type: str, credential: str, as_node: str = ""
+    ) -> bytes:
+        head = f"{method} {self._access.prefix}{path}{self._constant_head}"
         if credential:
             head += f"Authorization: {credential}\r\n"
         if as_node:
@@ -235,14 +315,13 @@ class HttpApi:
             head += f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
         elif method != "GET":
             head += "Content-Length: 0\r\n"
-        return (head + "\r\n").encode() + body
+        return b"%s\r\n%s" % (head.encode(), body)
 
     async def _exchange(self, request: bytes, deadline_s: float, *, repeatable: bool) -> Response:
-        if self._slots.locked():
-            async with asyncio.timeout_at(deadline_s):
-                await self._slots.acquire()
+        if self._free:
+            self._free -= 1
         else:
-            await self._slots.acquire()
+            await self._turn(deadline_s)
         try:
             while True:
                 connection = self._take_idle() or await self._connect()
@@ -253,29 +332,59 @@ class HttpApi:
                     self._discard(connection)
                     if used and repeatable and not error.answered:
                         continue
-                    raise ApiUnavailableError(f"{self._access.host}:{self._access.port}: {error}") from None
+                    raise self._broken(error) from None
                 except BaseException:
                     # Cancelled in the middle: what comes now would be taken for the next answer.
                     self._discard(connection)
                     raise
-                if connection.usable:
-                    connection.idle_since = asyncio.get_running_loop().time()
-                    self._idle.append(connection)
-                else:
-                    self._open.discard(connection)
+                self._put_back(connection)
                 return response
         finally:
-            self._slots.release()
+            self._release()
+
+    async def _turn(self, deadline_s: float) -> None:
+        """Wait until a call may be made. Raises TimeoutError."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            async with asyncio.timeout_at(deadline_s):
+                await turn
+        except BaseException:
+            if turn.done() and not turn.cancelled():
+                # It came at the same moment: somebody else has it now.
+                self._release()
+            raise
+
+    def _release(self) -> None:
+        """Let the call that has waited longest be made."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
 
     def _take_idle(self) -> Connection | None:
-        now = asyncio.get_running_loop().time()
-        # The one used last is the one that is most surely alive; the old ones at the bottom end when found.
+        """Take the connection used last, which is most surely alive; its idle_since is the time of now."""
+        # The old ones at the bottom end when found.
         while self._idle:
             connection = self._idle.pop()
+            now = connection.now()
             if connection.usable and now - connection.idle_since < IDLE_LIMIT_S:
+                connection.idle_since = now
                 return connection
             self._discard(connection)
         return None
+
+    def _put_back(self, connection: Connection) -> None:
+        if connection.usable:
+            connection.idle_since = connection.now()
+            self._idle.append(connection)
+        else:
+            self._open.discard(connection)
+
+    def _broken(self, error: Exception) -> ApiUnavailableError:
+        return ApiUnavailableError(f"{self._access.host}:{self._access.port}: {error}")
 
     def _discard(self, connection: Connection) -> None:
         connection.close()
@@ -307,6 +416,11 @@ class HttpApi:
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
         self._open.add(connection)
         return connection
+
+
+def _is_put_off(response: Response) -> bool:
+    """Tell whether the server says that it did nothing and wants to be asked again."""
+    return response.code in (429, 503) and response.retry_after_s >= 0
 
 
 def _event(line: bytes) -> WatchEvent:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, cast
 
 import httptools
@@ -29,14 +31,19 @@ class Response(NamedTuple):
     retry_after_s: float
 
 
+# Takes an answer, or BrokenConnectionError or TimeoutError in its place.
+Done = Callable[[Response | Exception], None]
+
+
 class Connection(asyncio.Protocol):
-    """Keep-alive connection; exchange() and stream() must not overlap, the pool sees to that."""
+    """Keep-alive connection; exchanges and a stream must not overlap, the pool sees to that."""
 
     __slots__ = (
         "_answered",
         "_body",
         "_deadline_s",
         "_done",
+        "_end",
         "_head",
         "_loop",
         "_parser",
@@ -45,9 +52,11 @@ class Connection(asyncio.Protocol):
         "_size",
         "_streaming",
         "_timer",
+        "_timer_s",
         "_transport",
         "_wake",
         "idle_since",
+        "now",
         "used",
     )
 
@@ -56,9 +65,13 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._head: asyncio.Future[int] | None = None
-        self._done: asyncio.Future[Response] | None = None
+        # Who waits for the answer under way.
+        self._done: Done | None = None
         self._deadline_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_s = 0.0
+        # How a stream ended, None before that.
+        self._end: Response | Exception | None = None
         self._wake: asyncio.Future[None] | None = None
         self._body: deque[bytes] = deque()
         self._size = 0
@@ -68,6 +81,7 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self.used = False
         self.idle_since = 0.0
+        self.now = loop.time
 
     @property
     def usable(self) -> bool:
@@ -79,40 +93,40 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def start(self, request: bytes, deadline_s: float, done: Done) -> None:
+        """Send request; done gets the whole answer, if it comes before that time of the loop's clock.
+
+        Otherwise it gets BrokenConnectionError or TimeoutError. It is called from the loop, once, and must not raise.
+        """
+        self._deadline_s = deadline_s
+        # One timer for many exchanges: it finds out by itself that it went off too early.
+        if self._timer is None or self._timer_s > deadline_s:
+            self._set_timer(deadline_s)
+        self._begin(request, done)
+
     async def exchange(self, request: bytes, deadline_s: float) -> Response:
         """Send request and return the whole answer, if it comes before that time of the loop's clock.
 
         Raises BrokenConnectionError, TimeoutError.
         """
-        done = self._begin(request)
-        self._deadline_s = deadline_s
-        # One timer for many exchanges: it finds out by itself that it went off too early.
-        if self._timer is not None and self._timer.when() > deadline_s:
-            self._timer.cancel()
-            self._timer = None
-        if self._timer is None:
-            self._timer = self._loop.call_at(deadline_s, self._check_deadline)
-        response = await done
-        self.used = True
-        return response
+        answer: asyncio.Future[Response] = self._loop.create_future()
+        self.start(request, deadline_s, partial(_settle, answer))
+        return await answer
 
     async def open_stream(self, request: bytes) -> int:
         """Send request and return the status code of the answer, whose body read_stream() gives as it comes."""
         self._streaming = True
         head: asyncio.Future[int] = self._loop.create_future()
         self._head = head
-        # The head is awaited first; a failure goes into both, and then nobody asks this one.
-        self._begin(request).add_done_callback(_retrieve)
-        code = await head
-        self.used = True
-        return code
+        self._begin(request, self._end_stream)
+        return await head
 
     async def read_stream(self) -> bytes:
         """Return what has come of the body, at least a byte; empty at its end. Raises BrokenConnectionError."""
-        assert self._done is not None
         while not self._body:
-            if self._done.done():
-                self._done.result()
+            if isinstance(self._end, Exception):
+                raise self._end
+            if self._end is not None:
                 return b""
             self._wake = self._loop.create_future()
             await self._wake
@@ -131,23 +145,41 @@ class Connection(asyncio.Protocol):
             body += chunk
         return bytes(body)
 
-    def _begin(self, request: bytes) -> asyncio.Future[Response]:
+    def _begin(self, request: bytes, done: Done) -> None:
         if self._transport is None:
             raise BrokenConnectionError("connection is closed", answered=False)
-        self._done = self._loop.create_future()
+        self._done = done
         self._retry_after_s = -1.0
         self._answered = False
         self._transport.write(request)
-        return self._done
+
+    def _finish(self, answer: Response | Exception) -> None:
+        done = self._done
+        if done is not None:
+            self._done = None
+            self.used = True
+            done(answer)
+
+    def _end_stream(self, answer: Response | Exception) -> None:
+        self._end = answer
+        if isinstance(answer, Exception) and self._head is not None and not self._head.done():
+            self._head.set_exception(answer)
+        self._wake_reader()
+
+    def _set_timer(self, at_s: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_s = at_s
+        self._timer = self._loop.call_at(at_s, self._check_deadline)
 
     def _check_deadline(self) -> None:
         self._timer = None
-        if self._done is None or self._done.done():
+        if self._done is None:
             return
         if self._loop.time() < self._deadline_s:
-            self._timer = self._loop.call_at(self._deadline_s, self._check_deadline)
+            self._set_timer(self._deadline_s)
         else:
-            self._done.set_exception(TimeoutError())
+            self._finish(TimeoutError())
 
     # asyncio.Protocol
 
@@ -158,13 +190,13 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came; an answer that nobody asked for ends the connection."""
-        if self._done is None or self._done.done():
+        if self._done is None:
             self.close()
             return
         if not self._answered and not self._streaming:
             response = _plain_answer(data)
             if response is not None:
-                self._done.set_result(response)
+                self._finish(response)
                 return
         self._answered = True
         try:
@@ -207,24 +239,27 @@ class Connection(asyncio.Protocol):
         """End the answer."""
         if not self._parser.should_keep_alive():
             self.close()
-        if self._done is not None and not self._done.done():
-            body = b""
-            if not self._streaming:
-                body = b"".join(self._body)
-                self._body.clear()
-            self._done.set_result(Response(self._parser.get_status_code(), body, self._retry_after_s))
-            self._wake_reader()
+        body = b""
+        if not self._streaming:
+            body = b"".join(self._body)
+            self._body.clear()
+        self._finish(Response(self._parser.get_status_code(), body, self._retry_after_s))
 
     def _wake_reader(self) -> None:
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
 
     def _fail(self, reason: str) -> None:
-        error = BrokenConnectionError(reason, answered=self._answered)
-        for future in (self._head, self._done):
-            if future is not None and not future.done():
-                future.set_exception(error)
-        self._wake_reader()
+        self._finish(BrokenConnectionError(reason, answered=self._answered))
+
+
+def _settle(future: asyncio.Future[Response], answer: Response | Exception) -> None:
+    if future.done():
+        return
+    if isinstance(answer, Response):
+        future.set_result(answer)
+    else:
+        future.set_exception(answer)
 
 
 def _plain_answer(data: bytes) -> Response | None:
@@ -243,8 +278,3 @@ def _plain_answer(data: bytes) -> Response | None:
     if not length.isdigit() or end + 4 + int(length) != len(data):
         return None
     return Response(int(data[9:12]), data[end + 4 :], -1.0)
-
-
-def _retrieve(future: asyncio.Future[Response]) -> None:
-    if not future.cancelled():
-        future.exception()

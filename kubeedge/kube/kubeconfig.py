@@ -44,6 +44,10 @@ class Credential:
         """Return the value for the next request, or an empty string."""
         return ""
 
+    def at_hand(self) -> str | None:
+        """Return what header() would, None when it would have to find out first."""
+        return ""
+
 
 class FixedCredential(Credential):
     """A header value that never changes: a token or user and password from the kubeconfig itself."""
@@ -53,6 +57,10 @@ class FixedCredential(Credential):
 
     async def header(self) -> str:
         """Return the value given."""
+        return self._value
+
+    def at_hand(self) -> str | None:
+        """See Credential."""
         return self._value
 
 
@@ -71,6 +79,10 @@ class TokenFile(Credential):
         if self._clock() - self._read_at >= TOKEN_REREAD_S:
             self._read()
         return self._value
+
+    def at_hand(self) -> str | None:
+        """See Credential."""
+        return self._value if self._clock() - self._read_at < TOKEN_REREAD_S else None
 
     def _read(self) -> None:
         token = _read_file(self._path, "token file").decode(errors="replace").strip()
@@ -104,6 +116,10 @@ class Plugin(Credential):
                     raise KubeconfigError(self._path, "plugin gave no token")
                 self._asked_at = self._clock()
             return self._value
+
+    def at_hand(self) -> str | None:
+        """See Credential."""
+        return self._value if self._clock() - self._asked_at < PLUGIN_ASK_S else None
 
     def _ask(self) -> str:
         configuration = self.load()
