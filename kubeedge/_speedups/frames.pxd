@@ -38,6 +38,14 @@ cdef class FrameReader:
     cdef void _fail(self, int code, str reason) except *
 
 
+cdef class MaskingKeys:
+    cdef object _random
+    cdef bytes _block
+    cdef Py_ssize_t _used
+
+    cpdef bytes next(self)
+
+
 @cython.locals(
     size=Py_ssize_t, mask_bit=int, first=int, stop=Py_ssize_t, i=Py_ssize_t, head="unsigned char[14]",
     mask="const unsigned char *", target="unsigned char *", out=bytes)

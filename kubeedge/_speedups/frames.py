@@ -5,12 +5,15 @@ No I/O and no clock; randomness comes in as the masking key.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 try:
     import cython
 except ModuleNotFoundError:
     from kubeedge._speedups import uncompiled as cython
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CONTINUATION: Final = 0x0
 TEXT: Final = 0x1
@@ -34,6 +37,7 @@ MAX_CONTROL_PAYLOAD: Final = 125
 MAX_HEAD: Final = 14
 # A peer whose messages have no limit must not be able to fill our memory (spec 01 §2.1.3 asks for at least 32 MiB).
 DEFAULT_MAX_MESSAGE: Final = 64 * 1024 * 1024
+_KEY_BLOCK_BYTES: Final = 1024
 
 
 class FrameReader:
@@ -279,6 +283,26 @@ class FrameReader:
         self._head = b""
         self.failure_code = code
         self.failure = reason
+
+
+class MaskingKeys:
+    """Masking keys from a random source, in blocks: one call for each would cost more than the frame."""
+
+    __slots__ = ("_block", "_random", "_used")
+
+    def __init__(self, random: Callable[[int], bytes]) -> None:
+        """random gives that many bytes that nobody can foresee, such as os.urandom (RFC 6455 §10.3)."""
+        self._random = random
+        self._block = b""
+        self._used = _KEY_BLOCK_BYTES
+
+    def next(self) -> bytes:
+        """Return 4 fresh bytes."""
+        if self._used >= _KEY_BLOCK_BYTES:
+            self._block = self._random(_KEY_BLOCK_BYTES)
+            self._used = 0
+        self._used += 4
+        return self._block[self._used - 4 : self._used]
 
 
 def frame(opcode: int, payload: bytes, key: bytes = b"", is_final: bool = True) -> bytes:

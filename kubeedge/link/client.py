@@ -8,9 +8,9 @@ import ssl
 from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
-from kubeedge._speedups.frames import DEFAULT_MAX_MESSAGE
+from kubeedge._speedups.frames import DEFAULT_MAX_MESSAGE, MaskingKeys
 from kubeedge.link import upgrade
-from kubeedge.link.connection import TLS_SHUTDOWN_TIMEOUT_S, Connection, MaskingKeys, Receiver
+from kubeedge.link.connection import TLS_SHUTDOWN_TIMEOUT_S, Connection, Receiver, watch_peer
 
 HANDSHAKE_TIMEOUT_S = 30.0
 WRITE_TIMEOUT_S = 15.0
@@ -28,7 +28,7 @@ class ConnectError(Exception):
 class ClientConnection(Connection):
     """The edge's end of a connection."""
 
-    __slots__ = ("_keys", "_nonce", "_on_open", "_request", "_subprotocol", "opened")
+    __slots__ = ("_nonce", "_on_open", "_request", "_subprotocol", "opened")
 
     def __init__(
         self,
@@ -41,8 +41,7 @@ class ClientConnection(Connection):
         max_message: int,
         write_timeout_s: float,
     ) -> None:
-        super().__init__(is_server=False, max_message=max_message, write_timeout_s=write_timeout_s)
-        self._keys = MaskingKeys()
+        super().__init__(MaskingKeys(os.urandom), max_message=max_message, write_timeout_s=write_timeout_s)
         self._nonce = os.urandom(16)
         self._subprotocol = subprotocol
         self._request = upgrade.request(target, host, headers, self._nonce)
@@ -53,8 +52,12 @@ class ClientConnection(Connection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.BaseProtocol."""
         super().connection_made(transport)
-        if self._transport is not None and not self.is_closed:
-            self._transport.write(self._request)
+        if self._transport is None or self.is_closed:
+            return
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None:
+            watch_peer(sock, self._write_timeout_s)
+        self._transport.write(self._request)
 
     def _read_head(self, head: bytes) -> Receiver:
         upgrade.check_response(head, self._nonce, self._subprotocol)
@@ -67,9 +70,6 @@ class ClientConnection(Connection):
         if not self.opened.done():
             self.opened.set_exception(ConnectError(f"server refused: {error}", error.status))
         self.abort(error.reason)
-
-    def _key(self) -> bytes:
-        return self._keys.next()
 
     def _lost(self, reason: str) -> None:
         super()._lost(reason)

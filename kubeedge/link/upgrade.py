@@ -30,6 +30,10 @@ class UpgradeError(Exception):
         self.reason = reason
 
 
+class UndecidedError(Exception):
+    """Whether the connection is accepted shows later."""
+
+
 class Headers:
     """Header fields in the order in which they came; names without regard to case."""
 
