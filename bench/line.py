@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 TARGETS = Path(__file__).with_name("targets.json")
-FLOORS = Path(__file__).with_name("floors.json")
 
 
 @cache
@@ -62,4 +61,5 @@ class Line:
 
 def line(name: str, value: float, unit: str, method: str) -> Line:
     """Make a line; its target and upstream's figure are those of its name."""
-    return Line(name, value, unit, method, **targets().get(name, {}))
+    target = targets().get(name, {})
+    return Line(name, value, unit, method, target.get("most"), target.get("least"), target.get("upstream"))

@@ -1,4 +1,4 @@
-"""The programs of bench/ as children that print JSON; none of them is left behind, whatever ends this process."""
+"""The programs of bench/ as children that write JSON; none of them is left behind, whatever ends this process."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -31,28 +32,31 @@ def end_by_signal() -> None:
 
 
 def output(module: str, *arguments: str, before: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Run `python -m bench.<module>` and return the JSON that it prints; a missed target (exit code 1) is no error.
+    """Run `python -m bench.<module>` and return the figures that it writes; a missed target (exit code 1) is no error.
 
     before are words of another program that runs it. Raises ProgramError.
     """
-    command = [*before, sys.executable, "-m", f"bench.{module}", *arguments]
-    program = subprocess.Popen(
-        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        text, _ = program.communicate(timeout=PROGRAM_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        raise ProgramError(f"bench.{module} took longer than {PROGRAM_TIMEOUT_S} s") from None
-    finally:
-        _end(program)
-    try:
-        result: dict[str, Any] = json.loads(text)
-    except json.JSONDecodeError:
-        raise ProgramError(f"bench.{module} ended with {program.returncode} and no figures") from None
-    return result
+    with tempfile.TemporaryDirectory(prefix="kubeedge-bench-") as folder:
+        figures = Path(folder) / "figures.json"
+        program = subprocess.Popen(
+            [*before, sys.executable, "-m", f"bench.{module}", *arguments, "--json", str(figures)],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.DEVNULL,
+        )
+        try:
+            code = program.wait(PROGRAM_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            raise ProgramError(f"bench.{module} took longer than {PROGRAM_TIMEOUT_S} s") from None
+        finally:
+            _end(program)
+        if not figures.exists():
+            raise ProgramError(f"bench.{module} ended with {code} and no figures")
+        result: dict[str, Any] = json.loads(figures.read_text())
+        return result
 
 
-def _end(program: subprocess.Popen[str]) -> None:
+def _end(program: subprocess.Popen[bytes]) -> None:
     if program.poll() is not None:
         return
     program.terminate()

@@ -31,7 +31,8 @@ from tests.sites import Site
 
 ALL, ONE = "settings", "own"
 SINGLE_CHANGES = 200
-REST_S = 5.0
+SETTLE_S = 5.0
+REST_S = 10.0
 POLL_S = 0.2
 SINGLE_PAUSE_S = 0.02
 TIMEOUT_S = 120.0
@@ -72,6 +73,7 @@ async def measure(site: Site, nodes: int, changes: int) -> dict[str, Any]:
         # The first push of an object to a node also makes its ObjectSync: not what is measured.
         await recorded(site, await change(site, ALL, 0), nodes)
         await recorded(site, await change(site, ONE, 0), 1)
+        await asyncio.sleep(SETTLE_S)
         cpu_before_s = total_cpu_s(pids)
         await asyncio.sleep(REST_S)
         rest = (total_cpu_s(pids) - cpu_before_s) / REST_S
