@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import multiprocessing
-import ssl
 import tempfile
 import time
 from collections import deque
@@ -29,7 +28,7 @@ from kubeedge.cloudcore.hub.hub import CloudHub
 from kubeedge.kube.api import ApiError
 from kubeedge.link.client import ClientConnection, connect
 from kubeedge.message import Message, encode, new_message, response_to
-from kubeedge.pki.tls import HUB_CIPHERS, server_context
+from kubeedge.pki.tls import HUB_CIPHERS
 from tests.link.certificates import TestAuthority
 
 # Nodes that connect before the others are counted.
@@ -41,13 +40,6 @@ class NoApi:
 
     async def patch(self, *args: object, **options: object) -> bytes:
         raise ApiError(404, "NotFound", "no such node", b"{}")
-
-
-def production_context(authority: TestAuthority) -> ssl.SSLContext:
-    """Make the TLS context as cloudcore does: ciphers and tickets decide what a connection costs."""
-    pair, ca = authority.issue("cloud", is_server=True).read_bytes(), authority.ca_file.read_bytes()
-    certificate, _, key = pair.partition(b"-----BEGIN PRIVATE KEY-----")
-    return server_context(certificate, b"-----BEGIN PRIVATE KEY-----" + key, ca, ciphers=HUB_CIPHERS)
 
 
 def serve(pipe: Pipe, authority: TestAuthority) -> None:
@@ -63,7 +55,8 @@ def serve(pipe: Pipe, authority: TestAuthority) -> None:
         hub = CloudHub(
             bus,
             NoApi(),
-            production_context(authority),
+            # As in cloudcore: ciphers and tickets decide what a connection costs.
+            authority.server_credentials(HUB_CIPHERS),
             lambda *_: None,
             host="127.0.0.1",
             port=0,

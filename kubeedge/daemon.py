@@ -17,9 +17,12 @@ LOG_FORMAT = "%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s %(message)s"
 SHUTDOWN_TIMEOUT_S = 20
 
 
-def set_up_logging(level: str = "INFO") -> None:
-    """Log events to standard error, one line each, times in UTC (STYLE 15: event and fields `key=value`)."""
-    formatter = logging.Formatter(LOG_FORMAT, "%Y-%m-%dT%H:%M:%S")
+def set_up_logging(level: str = "INFO", fields: str = "") -> None:
+    """Log events to standard error, one line each, times in UTC (STYLE 15: event and fields `key=value`).
+
+    fields stand at the end of every line: they tell the processes of a program apart.
+    """
+    formatter = logging.Formatter(f"{LOG_FORMAT} {fields}".rstrip(), "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)

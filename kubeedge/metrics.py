@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 
 class Counter:
@@ -53,6 +53,36 @@ class Gauge(Counter):
 
 
 _registry: dict[str, Counter] = {}
+
+
+class Rises:
+    """What the counters of this process have risen by since they were read last, for a process that shows them."""
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[str, tuple[str, ...]], float] = {}
+
+    def take(self) -> list[tuple[str, tuple[str, ...], float]]:
+        """Return (name, label values, rise) of each series that rose."""
+        rises: list[tuple[str, tuple[str, ...], float]] = []
+        for metric in _registry.values():
+            if metric.kind != Counter.kind:
+                continue
+            for label_values, value in metric.samples():
+                key = metric.name, label_values
+                rise = value - self._seen.get(key, 0)
+                if rise:
+                    self._seen[key] = value
+                    rises.append((*key, rise))
+        return rises
+
+
+def rise(name: str, label_values: Iterable[str], by: float) -> None:
+    """Let a counter rise as one of that name did elsewhere. Raises KeyError when there is none, ValueError."""
+    metric = _registry[name]
+    values = tuple(label_values)
+    if metric.kind != Counter.kind or len(values) != len(metric.labels) or not by > 0:
+        raise ValueError(f"{metric.kind} {name}{metric.labels} cannot rise by {by} for {values}")
+    metric.inc(*values, by=by)
 
 
 def escape(value: str) -> str:

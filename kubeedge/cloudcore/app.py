@@ -19,7 +19,7 @@ from kubeedge.cloudcore.monitor import monitor
 from kubeedge.cloudcore.synccontroller import sync
 from kubeedge.cloudcore.synccontroller.controller import SyncController, always_belongs
 from kubeedge.config import cloudcore as configuration
-from kubeedge.config.host import local_address
+from kubeedge.config.host import cores, local_address
 from kubeedge.daemon import CannotStartError
 from kubeedge.kube.api import ApiError, ApiUnavailableError
 from kubeedge.kube.caches import Caches
@@ -110,7 +110,7 @@ class CloudCore:
         hub = CloudHub(
             bus,
             api,
-            self._certificates.hub_context(),
+            self._certificates.hub_credentials(),
             sync.SyncVersions(object_syncs, cluster_syncs),
             host=modules.cloud_hub.websocket.address,
             port=modules.cloud_hub.websocket.port,
@@ -119,6 +119,7 @@ class CloudCore:
             write_timeout_s=modules.cloud_hub.write_timeout,
             local_ip=self._local_ip,
             cluster_ca=self._access.ca_pem,
+            workers=modules.cloud_hub.workers or cores(),
         )
         belongs = always_belongs
         if modules.device_controller.enable:

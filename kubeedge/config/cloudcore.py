@@ -91,6 +91,8 @@ class Authorization(Section):
 
 
 class CloudHub(Section):
+    """workers is our own: how many processes hold the nodes' connections, None for as many as there are cores."""
+
     enable: bool = True
     keepalive_interval: Int32 = 30
     node_limit: Int32 = 500
@@ -107,6 +109,7 @@ class CloudHub(Section):
     dns_names: list[str] = field(default_factory=lambda: [""])
     edge_cert_signing_duration: int = 365
     token_refresh_duration: int = 12
+    workers: Int32 | None = None
     authorization: Authorization = field(default_factory=Authorization)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 
@@ -23,6 +24,13 @@ def node_name() -> str:
     """Return the machine's name, or FALLBACK_NODE_NAME when it cannot name a node."""
     name = socket.gethostname()
     return name if is_node_name(name) else FALLBACK_NODE_NAME
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def local_address() -> str:

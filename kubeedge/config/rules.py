@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 FEATURE_GATES = frozenset({"AllAlpha", "AllBeta", "requireAuthorization", "moduleRestart", "disableNodeTaskV1alpha2"})
 # Endpoints that edged can drive: a CRI socket (also as a bare path), or our own runtime of local processes.
 RUNTIME_SCHEMES = ("unix", "", "process")
+# More processes than this hold no more connections; the number is a mistake then.
+MAX_WORKERS = 256
 
 
 class _Endpoint(Protocol):
@@ -89,6 +91,8 @@ def _cloud_hub(hub: CloudHub) -> Iterator[Problem]:
         yield invalid(
             f"{path}.edgeCertSigningDuration", hub.edge_cert_signing_duration, "must be greater than 0 (days)"
         )
+    if hub.workers is not None and not 1 <= hub.workers <= MAX_WORKERS:
+        yield invalid(f"{path}.workers", hub.workers, f"must be between 1 and {MAX_WORKERS}, inclusive")
     for key, seconds in (("keepaliveInterval", hub.keepalive_interval), ("nodeLimit", hub.node_limit)):
         if seconds <= 0:
             yield invalid(f"{path}.{key}", seconds, "must be greater than 0")

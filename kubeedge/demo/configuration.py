@@ -48,6 +48,7 @@ def cloudcore(folder: Path, ports: Ports, kubeconfig: Path) -> dict[str, Any]:
         "modules": {
             "cloudHub": {
                 "advertiseAddress": [LOOPBACK],
+                "workers": 1,
                 "https": {"address": LOOPBACK, "port": ports.certificates},
                 "websocket": {"address": LOOPBACK, "port": ports.hub},
                 "unixsocket": {"enable": False, "address": f"unix://{folder}/cloudcore.sock"},

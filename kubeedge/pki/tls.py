@@ -6,6 +6,7 @@ import os
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -59,6 +60,20 @@ def server_context(
         _load_ca(context, client_ca)
     context.verify_mode = ssl.VerifyMode(client.value)
     return context
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ServerCredentials:
+    """What a listener that wants its clients' certificates is made of, in a form that can be given to a process."""
+
+    certificate: bytes
+    key: bytes
+    client_ca: bytes
+    ciphers: str = ""
+
+    def context(self) -> ssl.SSLContext:
+        """Make the context of the listener. Raises PkiError."""
+        return server_context(self.certificate, self.key, self.client_ca, ciphers=self.ciphers)
 
 
 def client_context(ca: bytes, certificate: bytes = b"", key: bytes = b"") -> ssl.SSLContext:

@@ -16,6 +16,7 @@ DOCUMENTATION = (Path(__file__).parents[2] / "docs" / "configuration.md").read_t
 
 OWN = [
     (CloudCore, "kubeAPIConfig.installCRDs", True),
+    (CloudCore, "modules.cloudHub.workers", 2),
     (CloudCore, "modules.cloudHub.https.requireNodeCertificate", True),
     (EdgeCore, "modules.edgeHub.bootstrapFile", "/tmp/token"),
     (EdgeCore, "modules.deviceTwin.dmiRequestsPerSecond", 50),

@@ -79,6 +79,11 @@ IP = "must be a valid IP address, (e.g. 10.9.8.7)"
             "modules.cloudHub.keepaliveInterval: Invalid value: 0: must be greater than 0",
         ),
         (
+            "modules.cloud_hub.workers",
+            0,
+            "modules.cloudHub.workers: Invalid value: 0: must be between 1 and 256, inclusive",
+        ),
+        (
             "modules.edge_controller.node_update_frequency",
             0,
             "modules.edgeController.nodeUpdateFrequency: Invalid value: 0: must be greater than 0",

@@ -12,6 +12,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from kubeedge.pki.tls import ServerCredentials
+
 
 class TestAuthority:
     """Signs certificates into files of a folder and makes TLS contexts of them."""
@@ -71,6 +73,12 @@ class TestAuthority:
         context.load_verify_locations(self.ca_file)
         context.verify_mode = ssl.CERT_REQUIRED
         return context
+
+    def server_credentials(self, ciphers: str = "") -> ServerCredentials:
+        """What CloudHub identifies itself and its nodes with."""
+        pair, ca = self.issue("cloud", is_server=True).read_bytes(), self.ca_file.read_bytes()
+        certificate, begin, key = pair.partition(b"-----BEGIN PRIVATE KEY-----")
+        return ServerCredentials(certificate, begin + key, ca, ciphers)
 
     def client_context(self, node: str | None) -> ssl.SSLContext:
         """TLS of a node; without a certificate when node is None."""

@@ -49,7 +49,7 @@ class Cloud:
         self.hub = CloudHub(
             self.bus,
             records,  # type: ignore[arg-type]
-            authority.server_context(),
+            authority.server_credentials(),
             records.lookup,
             host="127.0.0.1",
             port=port,

@@ -20,7 +20,9 @@ PROJECT = "e632aba927ea4ac2b575ec1603d56f10"
 
 
 @asynccontextmanager
-async def running_cloudcore(kubeconfig: Path, folder: Path, hub_port: int = 0) -> AsyncIterator[CloudCore]:
+async def running_cloudcore(
+    kubeconfig: Path, folder: Path, hub_port: int = 0, workers: int = 1
+) -> AsyncIterator[CloudCore]:
     """Run a cloudcore on free ports, unless hub_port says otherwise; its keys live in the API."""
     config = configuration.CloudCore()
     config.kube_api_config.install_crds = True
@@ -28,6 +30,7 @@ async def running_cloudcore(kubeconfig: Path, folder: Path, hub_port: int = 0) -
     hub = config.modules.cloud_hub
     hub.websocket.address = hub.https.address = "127.0.0.1"
     hub.websocket.port, hub.https.port = hub_port, 0
+    hub.workers = workers
     hub.advertise_address = ["127.0.0.1"]
     hub.tls_ca_file, hub.tls_ca_key_file = str(folder / "ca.crt"), str(folder / "ca.key")
     hub.tls_cert_file, hub.tls_private_key_file = str(folder / "server.crt"), str(folder / "server.key")

@@ -19,9 +19,10 @@ from tests.replay.world import Names, World
 SYNCS_WRITTEN_S = 1.5
 
 
+@pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize(("name", "compared"), [("link-websocket.jsonl", 61), ("link-websocket-2.jsonl", 65)])
 async def test_every_message_of_the_edge_is_accepted_and_answered_as_recorded(
-    tmp_path: Path, name: str, compared: int
+    tmp_path: Path, name: str, compared: int, workers: int
 ) -> None:
     async with (
         embedded_apiserver(tmp_path / "api", "default", "kube-node-lease") as server,
@@ -33,7 +34,7 @@ async def test_every_message_of_the_edge_is_accepted_and_answered_as_recorded(
             if edge.connections:
                 await asyncio.sleep(SYNCS_WRITTEN_S)
             await stack.aclose()
-            return await stack.enter_async_context(running_cloudcore(server.kubeconfig, tmp_path))
+            return await stack.enter_async_context(running_cloudcore(server.kubeconfig, tmp_path, workers=workers))
 
         names = Names()
         edge = LinkEdge(cloud)

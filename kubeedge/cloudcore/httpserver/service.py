@@ -12,7 +12,15 @@ from kubeedge.cloudcore.httpserver.application import Application
 from kubeedge.cloudcore.httpserver.material import HOUR_S, Material, SecretStore, Sources, refresh_token
 from kubeedge.kube.api import ApiError, ApiUnavailableError, KubeApi
 from kubeedge.pki.authority import Authority
-from kubeedge.pki.tls import HUB_CIPHERS, TUNNEL_CIPHERS, ClientCertificate, Subject, server_context, subject_of
+from kubeedge.pki.tls import (
+    HUB_CIPHERS,
+    TUNNEL_CIPHERS,
+    ClientCertificate,
+    ServerCredentials,
+    Subject,
+    server_context,
+    subject_of,
+)
 from kubeedge.serving import Server
 
 log = logging.getLogger(__name__)
@@ -67,9 +75,10 @@ class CertificateService:
         """The port that is listened on, once `listening` is set."""
         return self._server.port if self._server is not None else self._settings.port
 
-    def hub_context(self) -> ssl.SSLContext:
-        """Make the context of CloudHub's listener (10000): a node's certificate is required. Raises PkiError."""
-        return self._context(ClientCertificate.REQUIRED, HUB_CIPHERS)
+    def hub_credentials(self) -> ServerCredentials:
+        """Return what CloudHub's listener (10000) identifies itself and its nodes with."""
+        server, ca = self._ready.server, self._ready.authority.certificate_pem
+        return ServerCredentials(server.certificate_pem, server.key_pem, ca, HUB_CIPHERS)
 
     def tunnel_context(self) -> ssl.SSLContext:
         """Make the context of the stream tunnel (10004). Raises PkiError."""

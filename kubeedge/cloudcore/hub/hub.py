@@ -1,40 +1,37 @@
-"""CloudHub: accepts nodes, sorts what they say and what is said to them (spec 01 §3, §6)."""
+"""CloudHub: the table of sessions, what nodes say to controllers and what controllers say to nodes (spec 01 §3, §6)."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import re
-import ssl
 import time
-from http import HTTPStatus
+from collections.abc import Iterator
+from itertools import count
+from typing import Protocol
 
 import orjson
 
 from kubeedge import resources
 from kubeedge._speedups import routing
-from kubeedge._speedups.envelope import Message, encode
-from kubeedge._speedups.frames import DEFAULT_MAX_MESSAGE, GOING_AWAY, NORMAL, TEXT, frame
+from kubeedge._speedups.frames import DEFAULT_MAX_MESSAGE, GOING_AWAY, NORMAL
 from kubeedge._speedups.objects import ScanError, identify
 from kubeedge.bus import Bus
 from kubeedge.cloudcore.hub.annotator import Annotator
-from kubeedge.cloudcore.hub.outbox import Delivery, SyncRef
-from kubeedge.cloudcore.hub.session import NodeSession, dropped, failed_receivers
+from kubeedge.cloudcore.hub.gate import KEEPALIVE_TIMEOUT_S, MODULE, Gate, GateSettings
+from kubeedge.cloudcore.hub.outbox import Delivery, Framer, SyncRef
+from kubeedge.cloudcore.hub.session import dropped, failed_receivers
 from kubeedge.cloudcore.hub.syncs import Lookup, ObjectSyncs
-from kubeedge.cloudcore.hub.wheel import TimerWheel
+from kubeedge.cloudcore.hub.workers import Workers
 from kubeedge.kube.api import KubeApi
 from kubeedge.kube.object import is_newer
-from kubeedge.link.server import Listener, ServerConnection, common_name, forbidden, overloaded
-from kubeedge.link.upgrade import UpgradeError, UpgradeRequest
-from kubeedge.message import new_message, response_to
+from kubeedge.link.server import ServerConnection, overloaded
+from kubeedge.message import Message, new_message
 from kubeedge.metrics import Counter, Gauge
+from kubeedge.pki.tls import ServerCredentials
 
 log = logging.getLogger(__name__)
 
-MODULE = "cloudhub"
-KEEPALIVE_TIMEOUT_S = 30.0
 NODE_LIMIT = 500
-_TICK_S = 0.5
 
 # Whom the news of nodes coming and going is for; they are optional parts of the process (spec 01 §3.8). In this order:
 # the deletions that a node missed go before the objects that have taken the names (spec 03 §9.20).
@@ -47,13 +44,32 @@ _GROUPS = {
     routing.DEVICE_CONTROLLER: "devicecontroller",
     routing.EDGE_CONTROLLER: "edgecontroller",
 }
-# A name of a Kubernetes Node; it becomes part of resource strings and of names of ObjectSyncs.
-_NODE_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 connected_nodes = Gauge("KubeEdge_CloudHub_connected_nodes", "Nodes with a session in this cloudcore")
 upstream_messages = Counter("kubeedge_cloudhub_upstream_messages_total", "Messages from nodes", labels=("to",))
-node_errors = Counter("kubeedge_cloudhub_node_errors_total", "Messages with which nodes reported an error")
 downstream_messages = Counter("kubeedge_cloudhub_downstream_messages_total", "Messages for nodes", labels=("delivery",))
+
+
+class Session(Protocol):
+    """A connected node, whichever process holds its connection."""
+
+    node: str
+
+    def send_frame(self, framed: bytes) -> None:
+        """Send a message that needs no acknowledgement."""
+        ...
+
+    def offer(self, delivery: Delivery) -> None:
+        """Send a reliable message when its turn comes, unless a newer version of its object is on its way already."""
+        ...
+
+    def is_removing(self, key: str) -> bool:
+        """Tell whether the object of that key is about to leave the node, whatever was acknowledged of it."""
+        ...
+
+    def close(self, code: int, reason: str) -> None:
+        """Tell the node why, and end the session; session_ended() is called before this returns."""
+        ...
 
 
 class CloudHub:
@@ -62,14 +78,15 @@ class CloudHub:
     It takes messages whose resource begins with `node/<n>/` and delivers them to that node, reliably where the kind of
     message asks for it (spec 01 §6.2). Messages for nodes without a session are dropped: controllers offer a node
     everything when it connects, which they learn from messages `connected` and `disconnected` (spec 01 §3.8).
-    A node may only speak for itself: its certificate must bear its name (spec 01 §3.2).
+    The connections are held by a gate in this process, or by gates in several worker processes: it is the Office of
+    all of them.
     """
 
     def __init__(
         self,
         bus: Bus,
         api: KubeApi,
-        tls: ssl.SSLContext,
+        tls: ServerCredentials,
         object_sync_lookup: Lookup,
         *,
         host: str = "0.0.0.0",
@@ -80,35 +97,38 @@ class CloudHub:
         max_message: int = DEFAULT_MAX_MESSAGE,
         local_ip: str = "127.0.0.1",
         cluster_ca: bytes = b"",
+        workers: int = 1,
     ) -> None:
         """Make the hub; nothing is opened before bind() or run().
 
-        tls must require client certificates. object_sync_lookup reads the caches of ObjectSyncs and ClusterObjectSyncs,
-        which should be filled before run(). local_ip goes into the annotation `cloudcore` of Nodes; cluster_ca is the
-        PEM of the API server's CA, for nodes that ask (spec 01 §3.5 row 7). max_message is in bytes.
+        object_sync_lookup reads the caches of ObjectSyncs and ClusterObjectSyncs, which should be filled before run().
+        local_ip goes into the annotation `cloudcore` of Nodes; cluster_ca is the PEM of the API server's CA, for nodes
+        that ask (spec 01 §3.5 row 7). max_message is in bytes. With workers above 1 so many processes hold the
+        connections. Raises PkiError.
         """
         self._bus = bus
         self._node_limit = node_limit
-        self._keepalive_timeout_s = keepalive_timeout_s
-        self._cluster_ca = orjson.dumps(cluster_ca.decode("utf-8", "replace"))
-        self._listener = Listener(
-            host, port, tls, self._accept, write_timeout_s=write_timeout_s, max_message=max_message
-        )
         self.now = time.monotonic
-        self._sessions: dict[str, NodeSession] = {}
-        self._wheel: TimerWheel[NodeSession] = TimerWheel(_TICK_S, self.now())
+        self._sessions: dict[str, Session] = {}
+        self._numbers: Iterator[int] = count(1)
         self._syncs = ObjectSyncs(api, object_sync_lookup, self._sync_created, now=self.now)
         self._annotator = Annotator(api, local_ip)
-        # What was delivered and framed last: a push to many nodes is the same bytes for each.
+        # What was delivered last: a push to many nodes is the same bytes for each.
         self._pushed: Delivery | None = None
-        self._framed_message: Message | None = None
-        self._framed_resource = ""
-        self._framed = b""
+        self._framer = Framer()
+        settings = GateSettings(
+            host, port, keepalive_timeout_s, write_timeout_s, max_message, cluster_ca.decode("utf-8", "replace")
+        )
+        self._gates: Gate | Workers
+        if workers == 1:
+            self._gates = Gate(self, tls.context(), settings, self._framer)
+        else:
+            self._gates = Workers(self, tls, settings, self._framer, workers)
         connected_nodes.read_from(lambda: len(self._sessions))
         bus.register(MODULE, MODULE, self.receive)
 
     def is_connected(self, node: str) -> bool:
-        """Tell whether node has a session in this process."""
+        """Tell whether node has a session in this cloudcore."""
         return node in self._sessions
 
     @property
@@ -118,58 +138,38 @@ class CloudHub:
 
     def bind(self) -> int:
         """Take the address and return its port, without accepting yet. Raises OSError."""
-        return self._listener.bind()
+        return self._gates.bind()
 
     async def run(self) -> None:
         """Serve until cancelled; the sessions end with it."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._syncs.run())
-                group.create_task(self._annotator.run())
-                group.create_task(self._turn_wheel())
-                group.create_task(self._listener.run())
-        finally:
-            for session in list(self._sessions.values()):
-                session.connection.close(GOING_AWAY, "cloudcore stops")
-
-    async def _turn_wheel(self) -> None:
-        while True:
-            await asyncio.sleep(_TICK_S)
-            now_s = self.now()
-            for session in self._wheel.due(now_s):
-                next_s = session.wake(now_s, self._keepalive_timeout_s)
-                if next_s is not None:
-                    self._wheel.set_earlier(session, next_s)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._syncs.run())
+            group.create_task(self._annotator.run())
+            group.create_task(self._gates.run())
 
     # Nodes come and go.
 
-    def _accept(self, connection: ServerConnection, request: UpgradeRequest) -> NodeSession:
-        """Admit a node, or raise UpgradeError with the reason (spec 01 §3.2)."""
-        node = request.headers.first("Node_id")
-        if not _NODE_NAME.fullmatch(node):
-            raise UpgradeError(HTTPStatus.BAD_REQUEST, f"header Node_id names no node: {node[:64]!r}")
-        name = common_name(connection.peer_certificate())
-        if name != f"system:node:{node}":
-            raise forbidden(f"certificate of {name!r} does not allow to be node {node}")
-        use = request.headers.first("Connectionuse")
-        if use != "msg":
-            raise UpgradeError(HTTPStatus.BAD_REQUEST, f"header Connectionuse is {use[:16]!r} and not 'msg'")
+    def make_room(self, node: str) -> None:
+        """Let a new session of node take the place of its old one, or a free one. Raises UpgradeError."""
         old = self._sessions.get(node)
-        if old is None and len(self._sessions) >= self._node_limit:
-            raise overloaded(f"limit of {self._node_limit} nodes is reached")
         if old is not None:
-            old.connection.close(GOING_AWAY, "replaced by a newer connection")
-        session = self._sessions[node] = NodeSession(self, connection, node)
-        self._wheel.set(session, self.now() + self._keepalive_timeout_s)
-        log.info("session started node=%s peer=%s", node, connection.peer)
-        self._annotator.annotate(node)
-        self._tell(node, "connected")
-        return session
+            old.close(GOING_AWAY, "replaced by a newer connection")
+        elif len(self._sessions) >= self._node_limit:
+            raise overloaded(f"limit of {self._node_limit} nodes is reached")
 
-    def session_ended(self, session: NodeSession, reason: str, waiting: int) -> None:
-        """Forget a session whose connection is gone; a newer one of the same node stays (spec 01 §9 quirk 5)."""
-        self._wheel.discard(session)
-        log.info("session ended node=%s waiting=%d reason=%s", session.node, waiting, reason)
+    def admit(self, node: str, connection: ServerConnection) -> int:
+        """See Office."""
+        self.make_room(node)
+        return next(self._numbers)
+
+    def session_started(self, session: Session) -> None:
+        """See Office."""
+        self._sessions[session.node] = session
+        self._annotator.annotate(session.node)
+        self._tell(session.node, "connected")
+
+    def session_ended(self, session: Session) -> None:
+        """See Office; a newer session of the same node stays (spec 01 §9 quirk 5)."""
         if self._sessions.get(session.node) is session:
             del self._sessions[session.node]
             self._tell(session.node, "disconnected")
@@ -185,37 +185,22 @@ class CloudHub:
                     failed_receivers.inc()
                     log.exception("receiver failed module=%s node=%s operation=%s", module, node, operation)
 
-    def wake_at(self, session: NodeSession, at_s: float) -> None:
-        """Let session be woken at that time or before."""
-        self._wheel.set_earlier(session, at_s)
-
     # Up.
 
-    def from_node(self, session: NodeSession, message: Message) -> None:
-        """Do with a node's message what its kind asks for (spec 01 §3.5)."""
-        kind = routing.upstream(message)
-        group = _GROUPS.get(kind)
-        if group is not None:
-            if kind >= routing.FIRST_PREFIXED:
-                message.resource = session.prefix + message.resource
-            upstream_messages.inc(group)
-            if not self._bus.send_group(group, message):
-                dropped.inc("no receiver")
-                log.debug("no receiver group=%s node=%s resource=%s", group, session.node, message.resource)
-        elif kind == routing.ACK:
-            delivery = session.acknowledge(message.parent_id)
-            if delivery is not None:
-                self._syncs.acknowledged(delivery)
-        elif kind == routing.VOLUME:
+    def from_node(self, session: Session, kind: int, message: Message) -> None:
+        """See Office."""
+        if kind == routing.VOLUME:
             self._bus.resolve(message)
-        elif kind == routing.CLUSTER_CA:
-            session.send(response_to(message, self._cluster_ca, source=MODULE, group="resource"))
-        elif kind == routing.ERROR:
-            node_errors.inc()
-            session.complain("node reports an error", message, message.content)
-        elif kind == routing.REJECTED:
-            dropped.inc("source of the cloud")
-            session.complain("message rejected", message)
+            return
+        group = _GROUPS[kind]
+        upstream_messages.inc(group)
+        if not self._bus.send_group(group, message):
+            dropped.inc("no receiver")
+            log.debug("no receiver group=%s node=%s resource=%s", group, session.node, message.resource)
+
+    def acknowledged(self, session: Session, delivery: Delivery) -> None:
+        """See Office."""
+        self._syncs.acknowledged(delivery)
 
     # Down.
 
@@ -234,16 +219,16 @@ class CloudHub:
             return
         if not routing.needs_ack(message, wire):
             if message.operation == "delete" and wire == f"null/node/{node}":
-                session.connection.close(NORMAL, "node was deleted")
+                session.close(NORMAL, "node was deleted")
                 return
             downstream_messages.inc("once")
-            session.send_frame(self.framed(message, wire))
+            session.send_frame(self._framer.frame(message, wire))
             return
         delivery = self._delivery(message, node, wire)
         if delivery is None:
             # Nothing tells its versions apart: sent as it is, and an acknowledgement is not expected.
             downstream_messages.inc("once")
-            session.send_frame(self.framed(message, wire))
+            session.send_frame(self._framer.frame(message, wire))
             return
         downstream_messages.inc("reliable")
         self._deliver(session, delivery)
@@ -277,7 +262,7 @@ class CloudHub:
         self._pushed = delivery
         return delivery
 
-    def _deliver(self, session: NodeSession, delivery: Delivery) -> None:
+    def _deliver(self, session: Session, delivery: Delivery) -> None:
         """Offer a delivery to its session unless the node has that version already (spec 01 §6.3 rules 3 to 5)."""
         ref = delivery.sync
         if ref is not None and self._syncs.is_creating(ref):
@@ -300,14 +285,6 @@ class CloudHub:
             dropped.inc("no session")
         else:
             session.offer(delivery)
-
-    def framed(self, message: Message, resource: str) -> bytes:
-        """Return message in its frame, with that resource; made once when it goes to many nodes."""
-        if message is not self._framed_message or resource != self._framed_resource:
-            self._framed = frame(TEXT, encode(message, resource))
-            self._framed_message = message
-            self._framed_resource = resource
-        return self._framed
 
 
 def _is_same_push(one: Message, other: Message) -> bool:

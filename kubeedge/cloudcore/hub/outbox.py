@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from kubeedge._speedups.envelope import encode
+from kubeedge._speedups.frames import TEXT, frame
 from kubeedge.kube.object import is_newer
 from kubeedge.message import Message
 
@@ -31,12 +33,14 @@ class Delivery:
     """One reliable message. resource is the one on the wire; sync is None when nothing is recorded about it.
 
     Two deliveries with one key are versions of one object: only the later one matters. is_final says that the object is
-    gone or going, so its version decides nothing (spec 01 §6.3 rules 1 and 3).
+    gone or going, so its version decides nothing (spec 01 §6.3 rules 1 and 3). framed is the message in its frame where
+    it comes like that from another process; its content is nowhere else then.
     """
 
     __slots__ = (
         "api_version",
         "due_s",
+        "framed",
         "is_final",
         "key",
         "kind",
@@ -60,6 +64,7 @@ class Delivery:
         api_version: str = "",
         kind: str = "",
         name: str = "",
+        framed: bytes = b"",
     ) -> None:
         self.message = message
         self.resource = resource
@@ -70,6 +75,7 @@ class Delivery:
         self.api_version = api_version
         self.kind = kind
         self.name = name
+        self.framed = framed
         self.sends = 0
         self.due_s = 0.0
 
@@ -86,6 +92,7 @@ class Delivery:
             api_version=self.api_version,
             kind=self.kind,
             name=self.name,
+            framed=self.framed,
         )
 
     @property
@@ -106,6 +113,27 @@ class Delivery:
         if older.is_final and not self.is_final:
             return older.removes_sync and self.message.operation == "insert"
         return self.is_final or is_newer(self.version, older.version)
+
+
+class Framer:
+    """Puts messages into frames; what goes to many nodes one after the other, only once."""
+
+    def __init__(self) -> None:
+        self._message: Message | None = None
+        self._resource = ""
+        self._frame = b""
+
+    def frame(self, message: Message, resource: str) -> bytes:
+        """Return message in its frame, with that resource."""
+        if message is not self._message or resource != self._resource:
+            self._frame = frame(TEXT, encode(message, resource))
+            self._message = message
+            self._resource = resource
+        return self._frame
+
+    def framed(self, delivery: Delivery) -> bytes:
+        """Return the message of delivery in its frame."""
+        return delivery.framed or self.frame(delivery.message, delivery.resource)
 
 
 class Outbox:

@@ -13,7 +13,7 @@ from kubeedge.message import Message
 from kubeedge.metrics import Counter
 
 if TYPE_CHECKING:
-    from kubeedge.cloudcore.hub.hub import CloudHub
+    from kubeedge.cloudcore.hub.gate import Gate
     from kubeedge.link.server import ServerConnection
 
 log = logging.getLogger(__name__)
@@ -34,12 +34,14 @@ class NodeSession(Lane):
     to parallel tasks (spec 01 §9 quirk 10).
     """
 
-    __slots__ = ("_devices", "_has_complained", "_held", "_hub", "_objects", "node", "prefix")
+    __slots__ = ("_devices", "_gate", "_has_complained", "_held", "_objects", "node", "number", "prefix")
 
-    def __init__(self, hub: CloudHub, connection: ServerConnection, node: str) -> None:
+    def __init__(self, gate: Gate, connection: ServerConnection, node: str, number: int) -> None:
+        """number is that of the session, unique in the process."""
         super().__init__(connection)
-        self._hub = hub
+        self._gate = gate
         self.node = node
+        self.number = number
         self.prefix = f"node/{node}/"
         self._objects = Outbox(WINDOW)
         self._devices: Outbox | None = None
@@ -56,7 +58,7 @@ class NodeSession(Lane):
     def receive(self, message: Message) -> None:
         """See Lane."""
         try:
-            self._hub.from_node(self, message)
+            self._gate.from_node(self, message)
         except Exception:
             # A fault in one module must not cost the node its connection.
             failed_receivers.inc()
@@ -99,6 +101,10 @@ class NodeSession(Lane):
             dropped.inc("node does not read")
         self._held.append(framed)
 
+    def close(self, code: int, reason: str) -> None:
+        """Tell the node why, and end the session."""
+        self.connection.close(code, reason)
+
     def offer(self, delivery: Delivery) -> None:
         """Send a reliable message when its turn comes, unless a newer version of its object is on its way already."""
         if delivery.message.source == "devicecontroller":
@@ -134,7 +140,7 @@ class NodeSession(Lane):
                 for delivery in outbox.repeat(now_s):
                     retries.inc()
                     if self.connection.is_writable:
-                        self.connection.send_frame(self._hub.framed(delivery.message, delivery.resource))
+                        self.connection.send_frame(self._gate.framed(delivery))
         self._pump()
         for outbox in (self._objects, self._devices):
             if outbox is not None and outbox.next_due_s is not None:
@@ -144,7 +150,7 @@ class NodeSession(Lane):
     def closed(self, reason: str) -> None:
         """See Lane."""
         waiting = len(self._objects) + (len(self._devices) if self._devices is not None else 0)
-        self._hub.session_ended(self, reason, waiting)
+        self._gate.session_ended(self, reason, waiting)
 
     def _pump(self) -> None:
         """Send what waits, as far as window and connection allow."""
@@ -152,8 +158,8 @@ class NodeSession(Lane):
             if outbox is None:
                 continue
             while self.connection.is_writable:
-                delivery = outbox.take(self._hub.now())
+                delivery = outbox.take(self._gate.now())
                 if delivery is None:
                     break
-                self.connection.send_frame(self._hub.framed(delivery.message, delivery.resource))
-                self._hub.wake_at(self, delivery.due_s)
+                self.connection.send_frame(self._gate.framed(delivery))
+                self._gate.wake_at(self, delivery.due_s)
