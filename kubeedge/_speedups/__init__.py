@@ -2,7 +2,8 @@
 
 scan      JSON text walked without building objects        frames    WebSocket frames (RFC 6455 §5)
 envelope  the message of the link (spec 01 §1)             routing   where a message goes (spec 01 §3.5, §4.4, §6.2)
-objects   identity of a Kubernetes object          twin      device twins, and requests to change them (spec 04 §3)
+duplex    from transport to messages and back         objects   identity of a Kubernetes object
+twin      device twins, and requests to change them (spec 04 §3)
 records   what processes of one program tell each other
 KUBEEDGE_PURE=1 forces the plain build, also over compiled files that lie here; `python -m kubeedge._speedups` tells.
 """
@@ -14,7 +15,7 @@ import sys
 from importlib import import_module
 from importlib.machinery import SOURCE_SUFFIXES, FileFinder, SourceFileLoader
 
-MODULES = ("scan", "envelope", "frames", "objects", "routing", "records", "twinrequest", "twin", "twinupdate")
+MODULES = ("scan", "envelope", "frames", "duplex", "objects", "routing", "records", "twinrequest", "twin", "twinupdate")
 
 
 def is_pure_forced() -> bool:
