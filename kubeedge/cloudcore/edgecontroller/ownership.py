@@ -28,6 +28,11 @@ class PodOwnership:
             raise ForbiddenError(f"pod {namespace}/{name} is not bound to node {node!r}")
         return pod
 
+    def is_known(self, node: str, namespace: str, name: str) -> bool:
+        """Tell whether the cache has the pod, bound to node."""
+        pod = self._pods.get(namespace, name)
+        return pod is not None and node_name_of(pod) == node
+
 
 def require_bound_to(node: str, pod: Object) -> None:
     """Raise ForbiddenError when a pod that a node wants to create is not for itself."""

@@ -12,12 +12,13 @@ from kubeedge.cloudcore.edgecontroller.ownership import PodOwnership, require_bo
 from kubeedge.cloudcore.edgecontroller.request import (
     GROUP,
     MODULE,
+    REQUEST_TIMEOUT_S,
     BadRequestError,
     ForbiddenError,
     Request,
 )
 from kubeedge.cloudcore.edgecontroller.shape import mapping, mappings, text
-from kubeedge.kube.api import STRATEGIC_MERGE_PATCH, ApiError, ApiUnavailableError, KubeApi
+from kubeedge.kube.api import STRATEGIC_MERGE_PATCH, Answered, ApiError, ApiUnavailableError, KubeApi
 from kubeedge.kube.kinds import POD
 from kubeedge.message import Message, new_message
 
@@ -57,6 +58,21 @@ class PodRequests:
                 subresource="status",
                 as_node=as_node,
             )
+        )
+
+    def begin_patch_status(self, request: Request, as_node: str, answered: Answered) -> bool:
+        """Begin what patch_status() does, for a pod that the cache has."""
+        return self._pods.is_known(request.node, request.namespace, request.name) and self._api.begin(
+            "PATCH",
+            POD,
+            request.namespace,
+            request.name,
+            request.text(),
+            answered,
+            content_type=STRATEGIC_MERGE_PATCH,
+            subresource="status",
+            as_node=as_node,
+            timeout_s=REQUEST_TIMEOUT_S,
         )
 
     async def insert(self, request: Request, as_node: str) -> Message:

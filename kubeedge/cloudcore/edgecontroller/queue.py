@@ -11,9 +11,6 @@ from kubeedge.cloudcore.edgecontroller.request import Request
 MAX_WAITING_PER_NODE = 512
 MAX_RUNNING_PER_NODE = 16
 
-# These types are about the same object as the type on the right: a status patch must not overtake a deletion.
-_SAME_OBJECT = {"podpatch": "pod", "podstatus": "pod", "nodepatch": "node", "nodestatus": "node"}
-
 _Key = tuple[str, str, str]
 
 
@@ -23,7 +20,8 @@ class _Node:
     __slots__ = ("is_ready", "running", "waiting")
 
     def __init__(self) -> None:
-        self.waiting: deque[Request] = deque()
+        # Mostly empty, and then a deque would cost more than all else about a request that never waits.
+        self.waiting: list[Request] = []
         self.running: set[_Key] = set()
         self.is_ready = False
 
@@ -32,10 +30,9 @@ class _Node:
         if len(self.running) >= MAX_RUNNING_PER_NODE:
             return None
         for index, request in enumerate(self.waiting):
-            key = _key(request)
-            if key not in self.running:
+            if request.key not in self.running:
                 del self.waiting[index]
-                self.running.add(key)
+                self.running.add(request.key)
                 return request
         return None
 
@@ -44,7 +41,8 @@ class RequestQueue:
     """Hands each worker the next request.
 
     Two requests about one object are never worked on at the same time and keep their order. Nodes take turns, so one
-    with a flood of requests delays only itself; past MAX_WAITING_PER_NODE its requests are refused.
+    with a flood of requests delays only itself; past MAX_WAITING_PER_NODE its requests are refused. A request that
+    needs no worker is only noted here, so that none about its object overtakes it.
     """
 
     def __init__(self) -> None:
@@ -65,6 +63,23 @@ class RequestQueue:
         node.waiting.append(request)
         self._make_ready(request.node, node)
         return True
+
+    def start(self, request: Request) -> bool:
+        """Note that request is worked on, by no worker, until done() or hand_over(); False when it has to wait."""
+        node = self._nodes.get(request.node)
+        if node is None:
+            node = self._nodes[request.node] = _Node()
+        elif node.waiting or request.key in node.running or len(node.running) >= MAX_RUNNING_PER_NODE:
+            return False
+        node.running.add(request.key)
+        return True
+
+    def hand_over(self, request: Request) -> None:
+        """Give a request that was started to the next worker."""
+        node = self._nodes[request.node]
+        node.running.discard(request.key)
+        node.waiting.insert(0, request)
+        self._make_ready(request.node, node)
 
     async def take(self) -> Request:
         """Wait for a request; whoever takes it calls done() with it afterwards."""
@@ -89,7 +104,7 @@ class RequestQueue:
     def done(self, request: Request) -> None:
         """Let the next request about the same object run."""
         node = self._nodes[request.node]
-        node.running.discard(_key(request))
+        node.running.discard(request.key)
         if node.waiting:
             self._make_ready(request.node, node)
         elif not node.running:
@@ -107,7 +122,3 @@ class RequestQueue:
             if not worker.done():
                 worker.set_result(None)
                 break
-
-
-def _key(request: Request) -> _Key:
-    return (request.namespace, _SAME_OBJECT.get(request.type, request.type), request.name)

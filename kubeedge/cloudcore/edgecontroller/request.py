@@ -7,12 +7,19 @@ from typing import Any
 import msgspec
 import orjson
 
+from kubeedge._speedups.objects import ScanError, identify
 from kubeedge.kube.api import ApiError, ApiStatus, ApiUnavailableError, Kind
-from kubeedge.kube.object import MalformedObjectError, Object
+from kubeedge.kube.object import MalformedObjectError, Object, stamp
 from kubeedge.message import OK, EnvelopeError, Message, content_bytes, content_object, response_to
 
 MODULE = "edgecontroller"
 GROUP = "resource"
+
+# A node waits 60 s for an answer (spec 05 §2.5); what takes longer ends here, with an answer that it still hears.
+REQUEST_TIMEOUT_S = 50.0
+
+# These types are about the same object as the type on the right: a status patch must not overtake a deletion.
+_SAME_OBJECT = {"podpatch": "pod", "podstatus": "pod", "nodepatch": "node", "nodestatus": "node"}
 
 _status_decoder = msgspec.json.Decoder(ApiStatus)
 
@@ -26,9 +33,12 @@ class ForbiddenError(Exception):
 
 
 class Request:
-    """An upstream message, its resource taken apart: node/<node>/<namespace>/<type>[/<name>]."""
+    """An upstream message, its resource taken apart: node/<node>/<namespace>/<type>[/<name>].
 
-    __slots__ = ("message", "name", "namespace", "node", "type")
+    key is the same for all requests of a node about one object.
+    """
+
+    __slots__ = ("key", "message", "name", "namespace", "node", "type")
 
     def __init__(self, message: Message) -> None:
         """Take message apart. Raises BadRequestError when its resource has too few segments."""
@@ -40,6 +50,7 @@ class Request:
         self.namespace = "" if segments[2] == "null" else segments[2]
         self.type = segments[3]
         self.name = segments[4] if len(segments) > 4 else ""
+        self.key = (self.namespace, _SAME_OBJECT.get(self.type, self.type), self.name)
 
     def require_own_name(self) -> None:
         """Raise ForbiddenError when the object is named after another node (spec 03 §2.12)."""
@@ -84,6 +95,17 @@ class Request:
         except MalformedObjectError as error:
             raise BadRequestError(f"content of {self.message.resource} is no {kind.kind}: {error}") from None
 
+    def stamped(self, kind: Kind) -> bytes:
+        """Return the content as JSON text of an object, stamped with kind; no more of it is read than that takes.
+
+        Raises BadRequestError.
+        """
+        text = self.text()
+        try:
+            return text if identify(text).kind else stamp(text, kind)
+        except ScanError as error:
+            raise BadRequestError(f"content of {self.message.resource} is no {kind.kind}: {error}") from None
+
     # Answers. Each goes to the resource of the request, with the request as parent.
 
     def ok(self, *, type_: str = "", resource_version: str = "") -> Message:
@@ -96,7 +118,7 @@ class Request:
 
     def written(self, raw: bytes, *, with_version: bool = True) -> Message:
         """RESP: what the API made of a write. Its resourceVersion stands in the header where with_version says so."""
-        resource_version = Object.parse(raw).resource_version if with_version else ""
+        resource_version = identify(raw).resource_version if with_version else ""
         return self._answer(b'{"Object":%s,"Err":null}' % unstamped(raw), resource_version)
 
     def not_written(self, error: Exception, empty: bytes) -> Message:

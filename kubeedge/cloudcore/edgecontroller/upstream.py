@@ -1,14 +1,16 @@
-"""Requests of nodes: queued, made to the API by long-lived workers, answered (spec 03 §2)."""
+"""Requests of nodes, made to the API and answered: the frequent ones at once, all others by workers (spec 03 §2)."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import partial
 
 from kubeedge import metrics
 from kubeedge.bus import Bus
+from kubeedge.cloudcore.edgecontroller.beat import Beat
 from kubeedge.cloudcore.edgecontroller.events import EventRequests
 from kubeedge.cloudcore.edgecontroller.identity import EMPTY_SIGNING_REQUEST, IdentityRequests
 from kubeedge.cloudcore.edgecontroller.leases import EMPTY_LEASE, LeaseRequests
@@ -17,8 +19,8 @@ from kubeedge.cloudcore.edgecontroller.ownership import PodOwnership
 from kubeedge.cloudcore.edgecontroller.pods import EMPTY_POD, PodRequests
 from kubeedge.cloudcore.edgecontroller.queries import CachedQuery, LiveQuery
 from kubeedge.cloudcore.edgecontroller.queue import RequestQueue
-from kubeedge.cloudcore.edgecontroller.request import BadRequestError, ForbiddenError, Request
-from kubeedge.kube.api import ApiError, ApiUnavailableError, KubeApi
+from kubeedge.cloudcore.edgecontroller.request import REQUEST_TIMEOUT_S, BadRequestError, ForbiddenError, Request
+from kubeedge.kube.api import Answered, ApiError, ApiUnavailableError, BusyError, KubeApi
 from kubeedge.kube.informer import Informer
 from kubeedge.kube.kinds import PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, VOLUME_ATTACHMENT
 from kubeedge.message import Message
@@ -27,24 +29,28 @@ log = logging.getLogger(__name__)
 
 HUB = "cloudhub"
 WORKERS = 64
-# A node waits 60 s for an answer (spec 05 §2.5); what takes longer ends here, with an answer that it still hears.
-REQUEST_TIMEOUT_S = 50.0
 
 _requests = metrics.Counter(
     "kubeedge_edgecontroller_requests_total", "Requests of nodes, by outcome", ("type", "operation", "outcome")
 )
 
 Make = Callable[[Request, str], Awaitable[Message | None]]
-
-
 Fail = Callable[[Request, Exception], Message | None]
+Begin = Callable[[Request, str, Answered], bool]
+Finish = Callable[[Request, bytes], Message]
 
 
-class Call(NamedTuple):
-    """How a request is made, and how its failure is answered."""
+@dataclass(slots=True)
+class Call:
+    """How a request is made, and how its failure is answered.
+
+    Where begin is given, it makes the call without a worker if it can, and finish answers with what that gave.
+    """
 
     make: Make
     fail: Fail = Request.failed
+    begin: Begin | None = None
+    finish: Finish = Request.written
 
 
 def _beside(empty: bytes) -> Fail:
@@ -77,6 +83,8 @@ class Upstream:
         self._impersonate = impersonate
         self._workers = workers
         self._queue = RequestQueue()
+        # None while nobody would work on what cannot be made at once.
+        self._beat: Beat[tuple[Request, Call]] | None = None
         # Per node, the failures that the log has already: type and reason.
         self._told: dict[str, set[tuple[str, str]]] = {}
         own_pods = PodOwnership(api, pods)
@@ -91,12 +99,12 @@ class Upstream:
             ("node", "insert"): Call(node.insert, _beside(empty)),
             ("node", "update"): Call(node.update),
             ("node", "query"): Call(node.query),
-            ("nodepatch", "*"): Call(node.patch_status, _beside(empty)),
+            ("nodepatch", "*"): Call(node.patch_status, _beside(empty), node.begin_patch_status),
             ("nodestatus", "insert"): Call(node.insert_status),
             ("nodestatus", "update"): Call(node.update_status),
             ("pod", "insert"): Call(pod.insert, _beside(EMPTY_POD)),
             ("pod", "delete"): Call(pod.delete),
-            ("podpatch", "*"): Call(pod.patch_status, _beside(EMPTY_POD)),
+            ("podpatch", "*"): Call(pod.patch_status, _beside(EMPTY_POD), pod.begin_patch_status),
             ("podstatus", "update"): Call(pod.update_status),
             ("configmap", "query"): Call(CachedQuery(api, config_maps)),
             ("secret", "query"): Call(CachedQuery(api, secrets)),
@@ -105,8 +113,8 @@ class Upstream:
             ("volumeattachment", "query"): Call(LiveQuery(api, VOLUME_ATTACHMENT)),
             ("serviceaccounttoken", "query"): Call(identity.token, identity.no_token),
             ("lease", "insert"): Call(lease.insert, _beside(EMPTY_LEASE)),
-            ("lease", "update"): Call(lease.update, _beside(EMPTY_LEASE)),
-            ("lease", "query"): Call(lease.query, _beside(b"null")),
+            ("lease", "update"): Call(lease.update, _beside(EMPTY_LEASE), lease.begin_update, lease.written),
+            ("lease", "query"): Call(lease.query, lease.not_found, lease.begin_query, lease.found),
             ("certificatesigningrequest", "insert"): Call(
                 identity.insert_signing_request, _beside(EMPTY_SIGNING_REQUEST)
             ),
@@ -124,9 +132,12 @@ class Upstream:
             _requests.inc("unknown", "unknown", "malformed")
             log.debug("request dropped msg_id=%s reason=%s", message.id, error)
             return
-        if self._call(request) is None:
+        call = self._call(request)
+        if call is None:
             _requests.inc("unknown", "unknown", "unsupported")
             self._fail(request, BadRequestError(f"no {message.operation!r} of {request.type!r} is supported"))
+        elif call.begin is not None and self._beat is not None and self._queue.start(request):
+            self._beat.add((request, call))
         elif not self._queue.put(request):
             _requests.inc(request.type, self._operation(request), "overflow")
             self._fail(request, ApiError(429, "TooManyRequests", "too many requests of this node are waiting", b""))
@@ -137,9 +148,42 @@ class Upstream:
 
     async def run(self) -> None:
         """Work on requests, for ever."""
-        async with asyncio.TaskGroup() as group:
-            for _ in range(self._workers):
-                group.create_task(self._work())
+        self._beat = Beat(self._begin)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self._workers):
+                    group.create_task(self._work())
+        finally:
+            self._beat.stop()
+            self._beat = None
+
+    def _begin(self, started: tuple[Request, Call]) -> None:
+        """Make the call of a request at once, or leave it to a worker."""
+        request, call = started
+        assert call.begin is not None
+        try:
+            as_node = request.node if self._impersonate else ""
+            if not call.begin(request, as_node, partial(self._answered, request, call)):
+                self._queue.hand_over(request)
+        except Exception as error:
+            self._answered(request, call, error)
+
+    def _answered(self, request: Request, call: Call, answer: bytes | Exception) -> None:
+        """Answer a request whose call was begun."""
+        if isinstance(answer, BusyError):
+            self._queue.hand_over(request)
+            return
+        outcome = "unanswered"
+        try:
+            if isinstance(answer, Exception):
+                outcome = self._refuse(request, answer)
+            else:
+                self._send(call.finish(request, answer))
+                outcome = "ok"
+        except Exception:
+            log.exception("answer failed node=%s msg_id=%s", request.node, request.message.id)
+        self._queue.done(request)
+        _requests.inc(request.type, self._operation(request), outcome)
 
     async def _work(self) -> None:
         while True:
@@ -162,20 +206,32 @@ class Upstream:
                 answer = await call.make(request, request.node if self._impersonate else "")
             if answer is not None:
                 self._send(answer)
-        except ApiError as error:
-            outcome = error.reason or str(error.code)
-            self._fail(request, error)
-        except (BadRequestError, ForbiddenError) as error:
-            outcome = "bad" if isinstance(error, BadRequestError) else "forbidden"
-            self._fail(request, error)
-        except (ApiUnavailableError, TimeoutError) as error:
-            outcome = "unavailable"
-            self._fail(request, ApiUnavailableError(str(error) or f"no result in {REQUEST_TIMEOUT_S:.0f} s"))
         except Exception as error:
-            outcome = "failed"
-            log.exception("request failed node=%s msg_id=%s type=%s", request.node, request.message.id, request.type)
-            self._fail(request, error)
+            outcome = self._refuse(request, error)
         _requests.inc(request.type, self._operation(request), outcome)
+
+    def _refuse(self, request: Request, error: Exception) -> str:
+        """Answer that a request was not done; return how that is counted."""
+        if isinstance(error, ApiError):
+            outcome = error.reason or str(error.code)
+        elif isinstance(error, BadRequestError):
+            outcome = "bad"
+        elif isinstance(error, ForbiddenError):
+            outcome = "forbidden"
+        elif isinstance(error, ApiUnavailableError | TimeoutError):
+            outcome = "unavailable"
+            error = ApiUnavailableError(str(error) or f"no result in {REQUEST_TIMEOUT_S:.0f} s")
+        else:
+            outcome = "failed"
+            log.error(
+                "request failed node=%s msg_id=%s type=%s",
+                request.node,
+                request.message.id,
+                request.type,
+                exc_info=error,
+            )
+        self._fail(request, error)
+        return outcome
 
     def _fail(self, request: Request, error: Exception) -> None:
         call = self._call(request)
