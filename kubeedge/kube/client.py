@@ -100,7 +100,7 @@ class HttpApi:
 
     async def get(self, kind: Kind, namespace: str, name: str, *, subresource: str = "", as_node: str = "") -> bytes:
         """Read one object."""
-        return await self._call("GET", _path(kind, namespace, name, subresource), as_node=as_node)
+        return await self._call("GET", _object_path(kind, namespace, name, subresource), as_node=as_node)
 
     async def list(
         self,
@@ -185,7 +185,7 @@ class HttpApi:
         self, kind: Kind, namespace: str, name: str, body: bytes, *, subresource: str = "", as_node: str = ""
     ) -> bytes:
         """Replace an object."""
-        return await self._call("PUT", _path(kind, namespace, name, subresource), body, as_node=as_node)
+        return await self._call("PUT", _object_path(kind, namespace, name, subresource), body, as_node=as_node)
 
     async def patch(
         self,
@@ -199,12 +199,12 @@ class HttpApi:
         as_node: str = "",
     ) -> bytes:
         """Patch an object; patch_type is one of the media types of kube.api."""
-        path = _path(kind, namespace, name, subresource)
+        path = _object_path(kind, namespace, name, subresource)
         return await self._call("PATCH", path, body, content_type=patch_type, as_node=as_node)
 
     async def delete(self, kind: Kind, namespace: str, name: str, *, body: bytes = b"", as_node: str = "") -> bytes:
         """Delete an object; body is a DeleteOptions or empty. Returns the object or Status answered."""
-        return await self._call("DELETE", _path(kind, namespace, name), body, as_node=as_node)
+        return await self._call("DELETE", _object_path(kind, namespace, name), body, as_node=as_node)
 
     def begin(
         self,
@@ -221,7 +221,7 @@ class HttpApi:
         timeout_s: float = CALL_TIMEOUT_S,
     ) -> bool:
         """Make a get, update or patch at once where nothing has to be waited for, without a task; False otherwise."""
-        path = _path(kind, namespace, name, subresource)
+        path = _object_path(kind, namespace, name, subresource)
         credential = self._access.credential.at_hand()
         if credential is None or not self._free or not self._idle:
             return False
@@ -471,6 +471,13 @@ def _check(*segments: str) -> None:
 def _path(kind: Kind, namespace: str = "", name: str = "", subresource: str = "") -> str:
     _check(namespace, name)
     return kind.path(namespace, name, subresource)
+
+
+def _object_path(kind: Kind, namespace: str, name: str, subresource: str = "") -> str:
+    """Return the path of one object; without a name it would be that of all, for reading and for deletion."""
+    if not name:
+        raise _refusal(400, "BadRequest", f"no name is given for one of {kind.plural}")
+    return _path(kind, namespace, name, subresource)
 
 
 def _query(**parameters: str) -> str:

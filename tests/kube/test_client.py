@@ -14,7 +14,7 @@ import uvloop
 from kubeedge.kube import client as client_module
 from kubeedge.kube.api import MERGE_PATCH, ApiError, ApiUnavailableError
 from kubeedge.kube.client import HttpApi
-from kubeedge.kube.kinds import NODE, POD
+from kubeedge.kube.kinds import NODE, POD, SECRET
 from kubeedge.kube.kubeconfig import Access, Credential, FixedCredential
 from kubeedge.pki.authority import Authority
 from kubeedge.pki.tls import ClientCertificate, client_context, server_context
@@ -154,6 +154,21 @@ async def test_a_name_that_would_change_the_path_is_refused_before_anything_is_s
         with pytest.raises(ApiError):
             await api.get(POD, "default", "x", as_node=name)
     assert not script.requests
+
+
+async def test_a_call_for_one_object_without_a_name_never_reaches_all_of_them() -> None:
+    async with scripted(answer(200, b'{"items":[]}')) as script:
+        api = HttpApi(script.access)
+        for call in (
+            api.get(SECRET, "kubeedge", ""),
+            api.update(SECRET, "kubeedge", "", b"{}"),
+            api.patch(SECRET, "kubeedge", "", b"{}", MERGE_PATCH),
+            api.delete(SECRET, "kubeedge", ""),
+        ):
+            with pytest.raises(ApiError, match="no name is given"):
+                await call
+        assert script.requests == []
+        api.close()
 
 
 async def test_list_gives_the_items_as_they_stand_in_the_page() -> None:
