@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -13,11 +14,14 @@ import pytest
 from kubeedge.bus import Bus
 from kubeedge.cloudcore.edgecontroller.controller import EdgeController
 from kubeedge.cloudcore.edgecontroller.node import by_node
+from kubeedge.kube import kubeconfig
 from kubeedge.kube.api import KubeApi
 from kubeedge.kube.caches import Caches
+from kubeedge.kube.client import HttpApi
 from kubeedge.kube.kinds import CONFIG_MAP, NODE, POD, SECRET
 from kubeedge.message import Message, new_message
 from tests.cloudcore.conftest import Hub
+from tests.embedded import embedded_apiserver
 
 LOCAL_IP = "192.0.2.7"
 EDGE = {"node-role.kubernetes.io/edge": ""}
@@ -57,6 +61,17 @@ class Cloud:
         }
         pod: dict[str, Any] = orjson.loads(await self.api.create(POD, "default", orjson.dumps(body)))
         return pod
+
+
+@pytest.fixture
+async def api(tmp_path: Path) -> AsyncIterator[KubeApi]:
+    """The embedded API as cloudcore reaches it: over HTTPS, where frequent calls are begun without a worker."""
+    async with embedded_apiserver(tmp_path / "api", "default", "kube-node-lease", "kubeedge") as server:
+        api = HttpApi(kubeconfig.load(server.kubeconfig))
+        try:
+            yield api
+        finally:
+            api.close()
 
 
 @pytest.fixture

@@ -143,3 +143,37 @@ def test_whatever_comes_each_is_done_once_and_in_order_for_its_object(
         assert not queue._nodes
 
     asyncio.run(run())
+
+
+async def test_a_request_that_needs_no_worker_holds_back_those_about_its_object() -> None:
+    queue = RequestQueue()
+    first, second, other = request("e1", "podpatch"), request("e1", "pod"), request("e1", "pod", "b")
+    assert queue.start(first)
+    assert queue.start(other)
+    assert not queue.start(second)
+    assert queue.put(second)
+    assert await take(queue) is None
+    queue.done(first)
+    assert await take(queue) is second
+    queue.done(second)
+    queue.done(other)
+    assert not queue._nodes
+
+
+async def test_no_request_starts_before_those_of_its_node_that_wait() -> None:
+    queue = RequestQueue()
+    waiting, late = request("e1"), request("e1", name="b")
+    assert queue.put(waiting)
+    assert not queue.start(late)
+    assert queue.start(request("e2"))
+
+
+async def test_a_request_that_is_handed_over_goes_before_those_that_came_later() -> None:
+    queue = RequestQueue()
+    first, second = request("e1", "podpatch"), request("e1", "podpatch")
+    assert queue.start(first)
+    assert queue.put(second)
+    queue.hand_over(first)
+    assert await take(queue) is first
+    queue.done(first)
+    assert await take(queue) is second
