@@ -60,6 +60,18 @@ def push() -> list[Line]:
     ]
 
 
+def leases() -> list[Line]:
+    """What each thing that an idle node does costs cloudcore and the API."""
+    found = output("leases")
+    method = f"{found['nodes']} nodes, evenly {found['rate']:g} a second, what is used at rest taken off"
+    lines = []
+    for name, row in found.items():
+        if isinstance(row, dict):
+            lines.append(line(f"leases: {name}", row["cloudcore_us"], "us CPU", f"cloudcore; {method}"))
+            lines.append(line(f"leases: {name}, API", row["api_us"], "us CPU", f"embedded API; {method}"))
+    return lines
+
+
 def store() -> list[Line]:
     """Durable commits."""
     lines = []
@@ -173,6 +185,7 @@ BENCHMARKS: dict[str, Callable[[], list[Line]]] = {
     "micro": micro,
     "link": link,
     "push": push,
+    "leases": leases,
     "store": store,
     "api": api,
     "edge": edge,
