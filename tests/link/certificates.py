@@ -78,7 +78,7 @@ class TestAuthority:
         """What CloudHub identifies itself and its nodes with."""
         pair, ca = self.issue("cloud", is_server=True).read_bytes(), self.ca_file.read_bytes()
         certificate, begin, key = pair.partition(b"-----BEGIN PRIVATE KEY-----")
-        return ServerCredentials(certificate, begin + key, ca, ciphers)
+        return ServerCredentials(certificate + ca, begin + key, ca, ciphers)
 
     def client_context(self, node: str | None) -> ssl.SSLContext:
         """TLS of a node; without a certificate when node is None."""
