@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 from kubeedge.edgecore.edged.pod import Pod
+from kubeedge.edgecore.edged.removal import remove_tree
 from kubeedge.edgecore.edged.volumes import mounts
 
 POD_FOLDER_MODE = 0o750
@@ -104,7 +104,7 @@ class Folders:
         left = mounts.mounts_below(folder)
         if left:
             raise OSError(f"{left[0]} is still mounted")
-        shutil.rmtree(folder)
+        remove_tree(folder)
 
     def remove_logs(self, uids_to_keep: set[str]) -> None:
         """Remove the logs of pods that are gone; folders that no pod's name fits are left alone."""
@@ -115,8 +115,8 @@ class Folders:
         for name in names:
             parts = name.split("_")
             if len(parts) == 3 and parts[2] not in uids_to_keep:
-                shutil.rmtree(self.logs / name, ignore_errors=True)
+                remove_tree(self.logs / name, ignore_errors=True)
 
     def remove_pod_logs(self, pod: Pod) -> None:
         """Remove the logs of one pod."""
-        shutil.rmtree(self.pod_logs(pod), ignore_errors=True)
+        remove_tree(self.pod_logs(pod), ignore_errors=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -84,6 +83,7 @@ class LogRotation:
 def _compress(path: Path) -> None:
     # Imported here: few nodes ever have a log to rotate, all would carry it in memory.
     import gzip
+    import shutil
 
     part = path.with_name(f"{path.name}.tmp")
     with path.open("rb") as source, gzip.open(part, "wb", compresslevel=6) as target:

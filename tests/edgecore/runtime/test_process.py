@@ -30,8 +30,9 @@ from kubeedge.edgecore.edged.runtime.interface import (
     SandboxState,
     SecurityContext,
 )
-from kubeedge.edgecore.edged.runtime.process import kernel, launch, processes
+from kubeedge.edgecore.edged.runtime.process import kernel, processes
 from kubeedge.edgecore.edged.runtime.process.client import RefusedError
+from kubeedge.edgecore.edged.runtime.process.convention import MARK
 from tests.edgecore.runtime.conftest import Node, until
 
 SLEEP = ("sh", "-c", "trap 'exit 0' TERM; echo up; while true; do sleep 0.1; done")
@@ -248,7 +249,7 @@ async def test_removal_of_a_container_that_is_being_started_leaves_nothing(node:
         await node.runtime.remove_container(container)
         await asyncio.wait([start])
         assert start.exception() is None or isinstance(start.exception(), RuntimeCallError)
-        assert processes.with_variable(launch.MARK, container) == []
+        assert processes.with_variable(MARK, container) == []
 
 
 async def test_container_that_ended_without_a_supervisor_is_known_to_have_ended(node: Node) -> None:

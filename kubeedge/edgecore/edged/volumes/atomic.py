@@ -7,12 +7,13 @@ users see are links `name -> ..data/name`.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
+
+from kubeedge.edgecore.edged.removal import remove_tree
 
 DATA = "..data"
 _NEW_DATA = "..data_tmp"
@@ -49,7 +50,7 @@ def write(target: Path, files: Mapping[str, File]) -> bool:
         new_link.symlink_to(fresh.name)
         new_link.rename(target / DATA)
     except OSError:
-        shutil.rmtree(fresh, ignore_errors=True)
+        remove_tree(fresh, ignore_errors=True)
         raise
     _link(target, files)
     _clear(target, files, fresh)
@@ -117,4 +118,4 @@ def _remove(path: Path) -> None:
     if path.is_symlink() or not path.is_dir():
         path.unlink(missing_ok=True)
     else:
-        shutil.rmtree(path, ignore_errors=True)
+        remove_tree(path, ignore_errors=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import kubeedge
 from kubeedge.edgecore.edged.runtime.interface import ExecResult, RuntimeUnavailableError
-from kubeedge.edgecore.edged.runtime.process import program, server
+from kubeedge.edgecore.edged.runtime.process.convention import LOG, SOCKET, command_line
 
 # The supervisor answers in milliseconds; a disk that syncs slowly is the reason to wait longer.
 ANSWER_TIMEOUT_S = 60
@@ -38,7 +38,7 @@ class Client:
         """Start a supervisor; one that runs already stays. Raises RuntimeUnavailableError."""
         path = os.path.dirname(os.path.dirname(os.path.abspath(kubeedge.__file__)))
         process = await asyncio.create_subprocess_exec(
-            *program.command_line(sys.executable, path, str(self._root)),
+            *command_line(sys.executable, path, str(self._root)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
@@ -52,7 +52,7 @@ class Client:
             process.kill()
             raise RuntimeUnavailableError("the supervisor of containers did not start in time") from None
         if code:
-            raise RuntimeUnavailableError(f"the supervisor of containers did not start, see {self._root / program.LOG}")
+            raise RuntimeUnavailableError(f"the supervisor of containers did not start, see {self._root / LOG}")
 
     async def renew(self) -> None:
         """Have the supervisor replaced by this version. Raises RefusedError while it is busy."""
@@ -99,7 +99,7 @@ class Client:
         try:
             folder = os.open(self._root, os.O_PATH | os.O_DIRECTORY)
             try:
-                connection.connect(f"/proc/self/fd/{folder}/{server.SOCKET}")
+                connection.connect(f"/proc/self/fd/{folder}/{SOCKET}")
             finally:
                 os.close(folder)
         except OSError as error:

@@ -15,14 +15,12 @@ import pwd
 import termios
 
 from kubeedge.edgecore.edged.runtime.process import capabilities, cgroups, kernel, mounts, namespaces
+from kubeedge.edgecore.edged.runtime.process.convention import PLAN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-PLAN = "plan"
-# The variable by which processes of a container without a PID namespace are found when they leave its session.
-MARK = "KUBEEDGE_CONTAINER_ID"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 _SIGNALS_THAT_PYTHON_IGNORES = (13, 25)  # SIGPIPE, SIGXFSZ

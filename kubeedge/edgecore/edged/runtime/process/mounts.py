@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 
-from kubeedge.edgecore.edged.runtime.process import kernel
+from kubeedge.edgecore.edged.runtime.process import kernel, mountinfo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ class Tree:
         kernel.mount(None, folder, None, kernel.MS_PRIVATE)
 
     def _make_tree_readonly(self) -> None:
-        for point in kernel.mount_points():
+        for point in mountinfo.mount_points():
             hidden = self._old_root and _is_below(point, self._old_root)
             if hidden or any(_is_below(point, folder) for folder in _KERNEL_FILES):
                 continue

@@ -14,7 +14,8 @@ from kubeedge.edgecore.edged.runtime.interface import (
     RuntimeCallError,
     SandboxConfig,
 )
-from kubeedge.edgecore.edged.runtime.process import capabilities, launch, seccomp
+from kubeedge.edgecore.edged.runtime.process import capabilities, seccomp
+from kubeedge.edgecore.edged.runtime.process.convention import MARK
 from kubeedge.edgecore.edged.runtime.process.images import LocalImage
 
 TERMINATION_PATH_ANNOTATION = "io.kubernetes.container.terminationMessagePath"
@@ -52,7 +53,7 @@ def make(
     env = dict(entry.split("=", 1) for entry in image.config.env or [] if "=" in entry)
     env.update(config.envs)
     if "pid" not in names:
-        env[launch.MARK] = folder.name
+        env[MARK] = folder.name
     uid, gid = _user(config, features)
     resources = config.resources
     _check_limits(config, features, enforce_limits)

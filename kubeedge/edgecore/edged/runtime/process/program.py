@@ -9,6 +9,7 @@ import time
 
 from kubeedge import __version__
 from kubeedge.edgecore.edged.runtime.process import logs
+from kubeedge.edgecore.edged.runtime.process.convention import LOG, command_line
 from kubeedge.edgecore.edged.runtime.process.supervisor import Supervisor
 
 TYPE_CHECKING = False
@@ -16,14 +17,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 LOCK = "supervisor.lock"
-LOG = "supervisor.log"
 MAX_LOG_BYTES = 256 * 1024
-
-
-def command_line(python: str, path: str, root: str) -> list[str]:
-    """Return the command that runs a supervisor: isolated, without site packages, the least that Python needs."""
-    code = f"import sys; sys.path.insert(0, sys.argv[1]); from {__name__} import main; main(sys.argv[2:])"
-    return [python, "-I", "-S", "-E", "-c", code, path, root]
 
 
 def main(arguments: list[str]) -> None:

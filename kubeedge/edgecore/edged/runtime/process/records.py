@@ -11,14 +11,15 @@ from __future__ import annotations
 import contextlib
 import marshal
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from kubeedge.edgecore.edged.removal import remove_tree
 from kubeedge.edgecore.edged.runtime.interface import ContainerConfig, SandboxConfig
-from kubeedge.edgecore.edged.runtime.process import disk, launch
+from kubeedge.edgecore.edged.runtime.process import disk
+from kubeedge.edgecore.edged.runtime.process.convention import PLAN
 
 
 class SandboxRecord(msgspec.Struct):
@@ -104,18 +105,18 @@ class Records:
         if plan["uid"] >= 0 and os.geteuid() == 0:
             os.chown(folder / "work", plan["uid"], -1)
         # Version 2 of the format is read by every Python that an older supervisor may run on.
-        disk.write_durably(f"{folder}/{launch.PLAN}", marshal.dumps(plan, 2))
+        disk.write_durably(f"{folder}/{PLAN}", marshal.dumps(plan, 2))
         disk.write_durably(f"{folder}/container.json", msgspec.json.encode(record))
 
     def remove_all_but(self, container_ids: set[str]) -> None:
         """Remove folders of containers that are not among these."""
         for folder in (self._root / "containers").iterdir():
             if folder.name not in container_ids:
-                shutil.rmtree(folder, ignore_errors=True)
+                remove_tree(folder, ignore_errors=True)
 
     def remove_container(self, container_id: str) -> None:
         """Remove a container's folder, the record first."""
         folder = self.folder(container_id)
         with contextlib.suppress(FileNotFoundError):
             (folder / "container.json").unlink()
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_tree(folder, ignore_errors=True)

@@ -6,6 +6,7 @@ import _socket
 import os
 import time
 
+from kubeedge.edgecore.edged.runtime.process.convention import SOCKET
 from kubeedge.edgecore.edged.runtime.process.request import Connection, RequestError, packed
 
 TYPE_CHECKING = False
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
     from kubeedge.edgecore.edged.runtime.process.loop import Loop
 
-SOCKET = "supervisor.sock"
 BACKLOG = 128
 
 

@@ -30,6 +30,7 @@ import time
 from kubeedge import __version__
 from kubeedge.edgecore.edged.runtime.process import cgroups, disk, features, kernel, launch, processes
 from kubeedge.edgecore.edged.runtime.process.container import Container, load
+from kubeedge.edgecore.edged.runtime.process.convention import MARK
 from kubeedge.edgecore.edged.runtime.process.loop import Loop
 from kubeedge.edgecore.edged.runtime.process.output import Output
 from kubeedge.edgecore.edged.runtime.process.request import MAX_BYTES, Connection, RequestError
@@ -318,7 +319,7 @@ class Supervisor:
             return
         for pid in self._cgroups.processes(container.cgroup) if container.cgroup else ():
             processes.signal(pid, processes.KILL)
-        for pid in processes.with_variable(launch.MARK, container.id):
+        for pid in processes.with_variable(MARK, container.id):
             processes.signal(pid, processes.KILL)
 
     def _forget(self, name: str) -> None:
