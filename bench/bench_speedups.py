@@ -11,6 +11,7 @@ import platform
 import sys
 import timeit
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -53,6 +54,10 @@ def read_by(build: SimpleNamespace, wire: bytes) -> Callable[[], object]:
     return lambda: reader.feed(buffer, len(buffer))
 
 
+def route_by(routing: Any, message: Any) -> Callable[[], object]:
+    return lambda: (routing.upstream(message), routing.needs_ack(message, message.resource))
+
+
 def update_by(build: SimpleNamespace) -> Callable[[], object]:
     """Do with the recorded updates of twins all that DeviceTwin does but the commit."""
     device = build.twin.Device("default/sensor-1", "sensor-1")
@@ -79,21 +84,18 @@ def cases() -> dict[tuple[str, str], Callable[[], object]]:
         for build in BUILDS:
             envelope, frames, objects, routing = build.envelope, build.frames, build.objects, build.routing
             message = envelope.decode(text)
-            made[f"decode {size}", build.build] = lambda decode=envelope.decode, text=text: decode(text)
-            made[f"encode {size}", build.build] = lambda encode=envelope.encode, message=message: encode(message)
-            made[f"identify {size}", build.build] = lambda identify=objects.identify, content=content: identify(content)
+            made[f"decode {size}", build.build] = partial(envelope.decode, text)
+            made[f"encode {size}", build.build] = partial(envelope.encode, message)
+            made[f"identify {size}", build.build] = partial(objects.identify, content)
             made[f"read frame {size}", build.build] = read_by(build, wire)
-            made[f"make frame {size}", build.build] = lambda frame=frames.frame, text=text: frame(1, text, KEY)
-            made[f"route {size}", build.build] = lambda routing=routing, message=message: (
-                routing.upstream(message),
-                routing.needs_ack(message, message.resource),
-            )
+            made[f"make frame {size}", build.build] = partial(frames.frame, 1, text, KEY)
+            made[f"route {size}", build.build] = route_by(routing, message)
         parsed = orjson.loads(text)
-        made[f"decode {size}", "orjson"] = lambda text=text: orjson.loads(text)
-        made[f"decode {size}", "json"] = lambda text=text: json.loads(text)
-        made[f"encode {size}", "orjson"] = lambda parsed=parsed: orjson.dumps(parsed)
-        made[f"encode {size}", "json"] = lambda parsed=parsed: json.dumps(parsed)
-        made[f"identify {size}", "orjson"] = lambda content=content: orjson.loads(content)
+        made[f"decode {size}", "orjson"] = partial(orjson.loads, text)
+        made[f"decode {size}", "json"] = partial(json.loads, text)
+        made[f"encode {size}", "orjson"] = partial(orjson.dumps, parsed)
+        made[f"encode {size}", "json"] = partial(json.dumps, parsed)
+        made[f"identify {size}", "orjson"] = partial(orjson.loads, content)
         made[f"read frame {size}", "websockets"] = read_by_websockets(wire)
     for build in BUILDS:
         made["update twins", build.build] = update_by(build)

@@ -18,6 +18,7 @@ import time
 from collections import deque
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
+from typing import cast
 
 import uvloop
 
@@ -25,7 +26,7 @@ from bench.processes import cpu_s, rss_kb
 from bench.report import middle_and_last_percent, publish
 from kubeedge.bus import Bus
 from kubeedge.cloudcore.hub.hub import CloudHub
-from kubeedge.kube.api import ApiError
+from kubeedge.kube.api import ApiError, KubeApi
 from kubeedge.link.client import ClientConnection, connect
 from kubeedge.message import Message, encode, new_message, response_to
 from kubeedge.pki.tls import HUB_CIPHERS
@@ -54,13 +55,13 @@ def serve(pipe: Pipe, authority: TestAuthority) -> None:
         bus.register("edgecontroller", "edgecontroller", answer)
         hub = CloudHub(
             bus,
-            NoApi(),
+            cast(KubeApi, NoApi()),
             # As in cloudcore: ciphers and tickets decide what a connection costs.
             authority.server_credentials(HUB_CIPHERS),
             lambda *_: None,
             host="127.0.0.1",
             port=0,
-            node_limit=100_000,  # type: ignore[arg-type]
+            node_limit=100_000,
         )
         pipe.send(hub.bind())
         await hub.run()
@@ -113,6 +114,11 @@ async def play(
     contexts = [authority.client_context(f"e{number}") for number in range(nodes)]
     before_kb, before_s = 0, 0.0
     opened_ms: list[float] = []
+
+    def opened(connection: ClientConnection) -> Node:
+        made.append(Node(connection, messages // nodes, window))
+        return made[-1]
+
     for number, context in enumerate(contexts):
         if number == warm_up:
             # The first connections also pay for what all share: 1 MB of OpenSSL, pools, caches.
@@ -122,7 +128,7 @@ async def play(
             f"wss://127.0.0.1:{port}/p/e{number}/events",
             context,
             [("Node_id", f"e{number}"), ("Connectionuse", "msg")],
-            lambda connection: made.append(Node(connection, messages // nodes, window)) or made[-1],
+            opened,
         )
         opened_ms.append((time.perf_counter() - began) * 1e3)
     await asyncio.sleep(0.5)
