@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 try:
     import cython
 except ModuleNotFoundError:
@@ -10,6 +12,12 @@ except ModuleNotFoundError:
 import orjson
 
 from kubeedge._speedups.scan import ScanError, Scanner
+
+# Room for the head of an envelope that is written in one go.
+_PLAIN_BYTES: Final = 1024
+if not cython.compiled:
+    # Only the compiled build writes there.
+    _plain = bytearray()
 
 
 class EnvelopeError(ValueError):
@@ -167,6 +175,11 @@ def encode(message: Message, resource: str = "") -> bytes:
 
     Keys stand in Go's order, empty ones are left out (spec 01 §1.1). Surrogates that stand alone become U+FFFD.
     """
+    if cython.compiled:
+        # Nearly all heads are short and need no escapes: written straight into one place they take a third of the time.
+        size = _plain_head(_plain, message, resource or message.resource)
+        if size > 0:
+            return b"".join((_plain[:size], message.content, b"}\n"))
     head = f'{{"header":{{"msg_id":{_quote(message.id)}'
     if message.parent_id:
         head += f',"parent_msg_id":{_quote(message.parent_id)}'
@@ -186,6 +199,58 @@ def encode(message: Message, resource: str = "") -> bytes:
         route += f',"resource":{_quote(resource or message.resource)}'
     head += f'}},"route":{{{route[1:]}}},"content":'
     return b"".join((head.encode(), message.content, b"}\n"))
+
+
+def _plain_head(target: bytearray, message: Message, resource: str) -> int:
+    """Write what stands before the content to target; return its size, -1 when it needs escapes or more room.
+
+    Only the compiled build calls this and what is below it.
+    """
+    size = _member(target, 0, b'{"header":{"msg_id":"', message.id)
+    size = _member(target, size, b',"parent_msg_id":"', message.parent_id)
+    size = _bytes(target, size, b',"timestamp":')
+    size = _bytes(target, size, str(message.timestamp_ms).encode())
+    size = _member(target, size, b',"resourceversion":"', message.resource_version)
+    size = start = _bytes(target, size, b'},"route":')
+    size = _member(target, size, b',"source":"', message.source)
+    size = _member(target, size, b',"destination":"', message.destination)
+    size = _member(target, size, b',"group":"', message.group)
+    size = _member(target, size, b',"operation":"', message.operation)
+    size = _member(target, size, b',"resource":"', resource)
+    if size == start:
+        size = _bytes(target, size, b"{")
+    elif size > 0:
+        # In place of the comma before the first member.
+        target[start] = 123
+    return _bytes(target, size, b'},"content":')
+
+
+def _member(target: bytearray, pos: int, name: bytes, text: str) -> int:
+    """Write a member and return where the next one goes; nothing when text is empty, unless it is the id."""
+    if cython.compiled:
+        if pos > 0 and not text:
+            return pos
+        pos = _bytes(target, pos, name)
+        if pos < 0 or pos + len(text) >= _PLAIN_BYTES:
+            return -1
+        for char in text:
+            if not 32 <= char <= 126 or char in (34, 92):
+                return -1
+            target[pos] = char
+            pos += 1
+        target[pos] = 34
+        return pos + 1
+    return -1
+
+
+def _bytes(target: bytearray, pos: int, data: bytes) -> int:
+    """Write data at pos, which is -1 after a failure, and return where it ends."""
+    if pos < 0 or pos + len(data) > _PLAIN_BYTES:
+        return -1
+    for byte in data:
+        target[pos] = byte
+        pos += 1
+    return pos
 
 
 def _quote(text: str) -> str:
@@ -208,9 +273,28 @@ def _quote(text: str) -> str:
 
 def message_ids(random: bytes) -> list[str]:
     """Make a message id of each 16 random bytes: a UUID of version 4, variant a (spec 01 §1.1, RFC 9562 §5.4)."""
-    digits = random.hex()
     ids = []
-    for i in range(0, len(digits), 32):
-        d = digits[i : i + 32]
-        ids.append(f"{d[:8]}-{d[8:12]}-4{d[13:16]}-a{d[17:20]}-{d[20:]}")
+    if not cython.compiled:
+        digits = random.hex()
+        for i in range(0, len(digits), 32):
+            d = digits[i : i + 32]
+            ids.append(f"{d[:8]}-{d[8:12]}-4{d[13:16]}-a{d[17:20]}-{d[20:]}")
+    else:
+        source = random
+        hexadecimal = b"0123456789abcdef"
+        last = source + len(random) - 16
+        while source <= last:
+            pos = 0
+            for j in range(16):
+                if j in (4, 6, 8, 10):
+                    _plain[pos] = 45
+                    pos += 1
+                _plain[pos] = hexadecimal[source[j] >> 4]
+                _plain[pos + 1] = hexadecimal[source[j] & 15]
+                pos += 2
+            # Version and variant.
+            _plain[14] = 52
+            _plain[19] = 97
+            ids.append(_plain[:36].decode("ascii"))
+            source += 16
     return ids

@@ -101,6 +101,16 @@ def test_what_is_written_is_read_by_both_builds_and_by_orjson(
     assert ("group" in envelope["route"]) == (values[5] != "")
 
 
+@pytest.mark.parametrize("size", [0, 800, *range(830, 1030), 5000])
+def test_heads_of_any_length_are_written_alike(size: int) -> None:
+    wires = set()
+    for build in BUILDS:
+        message = build.envelope.Message("id", "", 5, "7", "edgecontroller", "resource", "update", "x" * size, b"{}")
+        wires |= {build.envelope.encode(message), build.envelope.encode(message, message.resource)}
+    (wire,) = wires
+    assert orjson.loads(wire)["route"].get("resource", "") == "x" * size
+
+
 # A document as pairs, so that keys may come twice and in any case.
 def spelled(*names: str) -> st.SearchStrategy[str]:
     return st.sampled_from(names).flatmap(lambda name: st.sampled_from([name, name, name.upper(), name.title()])) | TEXT
