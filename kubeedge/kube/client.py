@@ -62,6 +62,9 @@ class _Event(msgspec.Struct):
     object: msgspec.Raw
 
 
+_EVENT_HEADS = [
+    (type_, b'{"type":"%s","object":' % type_.encode()) for type_ in ("MODIFIED", "ADDED", "DELETED", "BOOKMARK")
+]
 _list_decoder = msgspec.json.Decoder(_List)
 _event_decoder = msgspec.json.Decoder(_Event)
 _status_decoder = msgspec.json.Decoder(ApiStatus)
@@ -424,6 +427,10 @@ def _is_put_off(response: Response) -> bool:
 
 
 def _event(line: bytes) -> WatchEvent:
+    # As every server writes it. The object is looked at when it is read, so there is no need to walk over it here too.
+    for type_, head in _EVENT_HEADS:
+        if line.startswith(head) and line.endswith(b"}}"):
+            return WatchEvent(type_, line[len(head) : -1])
     try:
         event = _event_decoder.decode(line)
     except msgspec.DecodeError as error:

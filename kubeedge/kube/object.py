@@ -4,31 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 import orjson
 
+from kubeedge._speedups.objects import ScanError, identify
 from kubeedge.kube.api import Kind
 
 
 class MalformedObjectError(ValueError):
     """The API gave something that is no object with metadata."""
-
-
-class _Metadata(msgspec.Struct, rename="camel", gc=False):
-    name: str = ""
-    namespace: str = ""
-    uid: str = ""
-    resource_version: str = ""
-
-
-class _Head(msgspec.Struct, rename="camel", gc=False):
-    metadata: _Metadata
-    kind: str = ""
-    api_version: str = ""
-
-
-# Walks over the text without building what is not named above: a Pod of 7 kB costs 7 us, orjson.loads of it 21 us.
-_head = msgspec.json.Decoder(_Head)
 
 
 class Object:
@@ -55,13 +38,15 @@ class Object:
         Raises MalformedObjectError.
         """
         try:
-            head = _head.decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            # Stops behind the metadata, which stand in front: 1 us where orjson.loads takes 20.
+            found = identify(raw)
+        except ScanError as error:
             raise MalformedObjectError(str(error)) from None
-        if kind is not None and not head.kind:
+        if not found.name and b'"metadata"' not in raw:
+            raise MalformedObjectError("object has no metadata")
+        if kind is not None and not found.kind:
             raw = stamp(raw, kind)
-        metadata = head.metadata
-        return cls(metadata.namespace, metadata.name, metadata.uid, metadata.resource_version, raw)
+        return cls(found.namespace, found.name, found.uid, found.resource_version, raw)
 
     def data(self) -> dict[str, Any]:
         """Return the object decoded, a fresh dict at each call that the caller may change."""
