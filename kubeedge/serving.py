@@ -29,8 +29,6 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 # A request whose head has not come whole by then, counted from the connection or from the head's first byte, won't.
 HEAD_TIMEOUT_S = 30
 MAX_HEAD_BYTES = 64 << 10
-# What is written in one turn of the loop leaves together as far as it is no more than this.
-GATHERED_BYTES = 64 << 10
 # How long requests get to finish when the server stops.
 STOP_TIMEOUT_S = 5
 
@@ -134,50 +132,42 @@ class Server:
 
 
 class _Gathering:
-    """A transport that sends what is written in one turn of the loop in one piece.
+    """A transport that sends the head of a response with its body, where the head promises one by its length.
 
-    Head and body of a response then are one TLS record and one system call, and the client is woken once. It has what
-    uvicorn asks of a transport.
+    They then are one TLS record and one system call, and the client is woken once. It has what uvicorn asks of a
+    transport.
     """
 
-    __slots__ = ("_loop", "_pieces", "_size", "_transport", "get_extra_info", "is_closing", "set_protocol")
+    __slots__ = ("_head", "_transport", "get_extra_info", "is_closing", "pause_reading", "resume_reading")
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
-        self._loop = loop
-        self._pieces: list[bytes] = []
-        self._size = 0
+        self._head = b""
         self.get_extra_info = transport.get_extra_info
         self.is_closing = transport.is_closing
-        self.set_protocol = transport.set_protocol
+        self.pause_reading = transport.pause_reading
+        self.resume_reading = transport.resume_reading
 
     def write(self, data: bytes) -> None:
-        if not self._pieces:
-            self._loop.call_soon(self.flush)
-        self._pieces.append(data)
-        self._size += len(data)
-        if self._size > GATHERED_BYTES:
-            self.flush()
+        if self._head:
+            data = self._head + data
+            self._head = b""
+        elif data.startswith(b"HTTP/1.1 ") and b"\r\ncontent-length: " in data:
+            self._head = data
+            return
+        self._transport.write(data)
 
     def flush(self) -> None:
-        pieces = self._pieces
-        if pieces:
-            self._pieces, self._size = [], 0
-            self._transport.write(b"".join(pieces))
+        if self._head:
+            self._transport.write(self._head)
+            self._head = b""
 
     def close(self) -> None:
         self.flush()
         self._transport.close()
 
     def abort(self) -> None:
-        self._pieces.clear()
         self._transport.abort()
-
-    def pause_reading(self) -> None:
-        self._transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        self._transport.resume_reading()
 
 
 class _Connection(HttpToolsProtocol):
@@ -194,7 +184,7 @@ class _Connection(HttpToolsProtocol):
         self._watchdog: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(_Gathering(transport, self.loop))  # type: ignore[arg-type]
+        super().connection_made(_Gathering(transport))  # type: ignore[arg-type]
         self._peer = Peer(self._owner(transport.get_extra_info("ssl_object")))
         self._watch()
 
@@ -202,6 +192,11 @@ class _Connection(HttpToolsProtocol):
         self._unwatch()
         super().connection_lost(exc)
         self._peer.end()
+
+    def on_response_complete(self) -> None:
+        # A HEAD has the length of a body that does not come.
+        self.transport.flush()  # type: ignore[attr-defined]
+        super().on_response_complete()
 
     def shutdown(self) -> None:
         super().shutdown()
