@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 
 import orjson
 
@@ -36,8 +36,8 @@ FULL_PASS_S = 300.0
 # is looked at when the others had the time to acknowledge: after once to twice this time.
 _PUSHED = (CONFIG_MAP, SECRET, DEVICE, DEVICE_MODEL)
 SETTLE_S = 1.5
-# A pass gives way to everything else after so many syncs (about 2 ms).
-PASS_CHUNK = 200
+# What goes through many syncs gives way to everything else after so many (about 1 ms).
+CHUNK = 200
 
 _corrections = metrics.Counter(
     "kubeedge_synccontroller_corrections_total",
@@ -146,19 +146,19 @@ class SyncController:
             await asyncio.sleep(self._settle_s)
             due, self._settling, self._changed = self._settling, self._changed, {}
             for uid in due:
-                self._examine_all(uid)
+                for informer in self._syncs:
+                    async for sync in _with_pauses(informer.by_index("object", uid)):
+                        self._examine(sync)
 
     async def _pass(self) -> None:
         """Examine everything, at once and then from time to time."""
         while True:
             for informer in self._syncs:
-                for count, sync in enumerate(informer.objects()):
+                async for sync in _with_pauses(informer.objects()):
                     if self._nodes.get("", split_name(sync.name)[0]) is None:
                         self._removal.add(informer.kind, sync)
                     else:
                         self._examine(sync)
-                    if count % PASS_CHUNK == PASS_CHUNK - 1:
-                        await asyncio.sleep(0)
             await asyncio.sleep(self._full_pass_s)
 
     async def _follow(self, named: tuple[str, str]) -> None:
@@ -175,7 +175,7 @@ class SyncController:
         elif kind not in (POD, NODE):
             informer.on_event(self._on_object, replay=False)
         for syncs in self._syncs:
-            for object in syncs.objects():
+            async for object in _with_pauses(syncs.objects()):
                 sync = Sync(object)
                 if (sync.api_version, sync.kind) == named:
                     self._examine(object)
@@ -229,6 +229,14 @@ class SyncController:
     def _send(self, correction: Message) -> None:
         _corrections.inc(correction.operation)
         self._bus.send(HUB, correction)
+
+
+async def _with_pauses(syncs: Iterable[Object]) -> AsyncGenerator[Object, None]:
+    """Give one sync after the other and let the loop go on after each CHUNK of them."""
+    for count, sync in enumerate(syncs, 1):
+        yield sync
+        if count % CHUNK == 0:
+            await asyncio.sleep(0)
 
 
 def _message(sync: Sync, kind: Kind, operation: str, content: bytes, resource_version: str = "") -> Message:
