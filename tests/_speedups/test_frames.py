@@ -67,6 +67,10 @@ def read_by_websockets(wire: bytes, *, is_server: bool, limit: int) -> tuple[lis
     if isinstance(error, UnicodeDecodeError):
         return events, 1007
     if isinstance(error, websockets.exceptions.ProtocolError):
+        close = protocol.close_rcvd
+        if close is not None and "fragmented" in str(error):
+            # Nothing in RFC 6455 wants a message to be whole before its sender may close.
+            return [*events, (CLOSE, b"" if close.code == 1005 else close.serialize())], 0
         return events, 1002
     return events, 0
 
@@ -97,6 +101,8 @@ def assemble(frames: list[tuple[int, bytes, bool, bool, int]], is_server: bool) 
 @example([(1, b"a", False, True, 0), (9, b"p", True, True, 0), (0, b"b", True, True, 0)], True, (1, 2, 3, 4, 5))
 @example([(1, b"\xc3", False, True, 0), (0, b"\xa9", True, True, 0)], True, (7,))
 @example([(8, b"\x03\xe8bye", True, True, 0), (1, b"late", True, True, 0)], False, ())
+@example([(1, b"", False, True, 0), (8, b"", True, True, 0)], False, ())
+@example([(1, b"a", False, True, 0), (8, b"\x03\xe8bye", True, True, 0), (9, b"", True, True, 0)], True, (4,))
 @example([(8, b"\x03", True, True, 0)], False, ())
 @example([(8, b"\x03\xed", True, True, 0)], False, ())
 @example([(8, b"\x03\xe8\xff", True, True, 0)], False, ())
