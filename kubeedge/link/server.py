@@ -157,7 +157,11 @@ class ServerConnection(Connection):
         if sealed:
             transport.write(sealed)
         transport.resume_reading()
-        transport.write_eof()
+        try:
+            transport.write_eof()
+        except OSError:
+            # The peer is gone already.
+            transport.abort()
         self._disarm()
         self._deadline = self._loop.call_later(TLS_SHUTDOWN_TIMEOUT_S, transport.abort)
 
