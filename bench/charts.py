@@ -1,23 +1,31 @@
 """Charts of a run as SVG, readable on light and on dark pages: plain text, no library.
 
 `comparison` shows ours beside upstream's with a mark at the target, each row on its own scale, since rows have
-different units. `ratios` shows how many times as long as the compiled build another takes, all rows on one scale.
+different units. `ratios` shows how many times as long as the compiled build another takes, all rows on one logarithmic
+scale.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
 WIDTH = 760
-LABEL_WIDTH = 270
-BAR_WIDTH = 370
+LABEL_WIDTH = 310
+BAR_WIDTH = 350
+# Room of the figure behind a bar.
+FIGURE_WIDTH = 72
 TOP = 74
 BAR_HEIGHT = 13
 ROW_HEIGHT = 44
 RATIO_ROW_HEIGHT = 24
 MARGIN = 16
+
+# Where the logarithmic scale begins, and where it has lines.
+LEAST_RATIO = 0.5
+GRID = (1, 3, 10, 30, 100)
 
 UNITS = {"us CPU": "µs", "ms CPU": "ms", "MB RSS": "MB", "% CPU": "%", "1/s": "/s"}
 
@@ -28,12 +36,14 @@ text { font: 13px system-ui, -apple-system, "Segoe UI", sans-serif; fill: #1f232
 .ours { fill: #2f6fdb }
 .theirs { fill: #b4bcc6 }
 .mark { stroke: #c2410c; stroke-width: 2 }
+.grid { stroke: #d1d9e0 }
 @media (prefers-color-scheme: dark) {
   text { fill: #f0f6fc }
   .quiet { fill: #9198a1 }
   .ours { fill: #5b9bff }
   .theirs { fill: #565f6b }
   .mark { stroke: #ff9b5e }
+  .grid { stroke: #3d444d }
 }
 """
 
@@ -56,7 +66,7 @@ def comparison(title: str, lines: Sequence[dict[str, Any]]) -> str:
             width = max(1.0, line[kind] * scale)
             colour = "ours" if kind == "value" else "theirs"
             parts.append(_bar(top + offset, width, colour))
-            parts.append(_text(LABEL_WIDTH + width + 8, top + offset + 11, f"{number(line[kind])} {unit}", "quiet"))
+            parts.append(_figure(width, target * scale, top + offset, f"{number(line[kind])} {unit}"))
         if target:
             parts.append(_mark(target * scale, top - 3, 2 * BAR_HEIGHT + 8))
     return _document(title, parts, TOP + len(lines) * ROW_HEIGHT)
@@ -65,15 +75,25 @@ def comparison(title: str, lines: Sequence[dict[str, Any]]) -> str:
 def ratios(title: str, lines: Sequence[dict[str, Any]]) -> str:
     """Draw ratios with marks at their floors."""
     parts = [*_head(title, [("ours", "times as long as compiled"), ("mark", "floor")])]
-    scale = BAR_WIDTH / max(line["value"] for line in lines)
+    most = max(line["value"] for line in lines)
+    bottom = TOP + len(lines) * RATIO_ROW_HEIGHT
+
+    def place(ratio: float) -> float:
+        return max(0.0, BAR_WIDTH * math.log(ratio / LEAST_RATIO) / math.log(most / LEAST_RATIO))
+
+    for ratio in GRID:
+        if ratio <= most:
+            at = f"{LABEL_WIDTH + place(ratio):.4g}"
+            parts.append(f'<line class="grid" x1="{at}" y1="{TOP - 6}" x2="{at}" y2="{bottom - 6}"/>')
+            parts.append(_text(LABEL_WIDTH + place(ratio) - 8, bottom + 8, f"{ratio} ×", "quiet"))
     for row, line in enumerate(lines):
-        top = TOP + row * RATIO_ROW_HEIGHT
+        top, width, floor = TOP + row * RATIO_ROW_HEIGHT, place(line["value"]), line.get("least", 0.0)
         parts.append(_text(MARGIN, top + 11, line["name"].removeprefix("micro: ").removesuffix("/compiled")))
-        parts.append(_bar(top, line["value"] * scale, "ours"))
-        parts.append(_text(LABEL_WIDTH + line["value"] * scale + 8, top + 11, f"{line['value']:.1f} ×", "quiet"))
-        if "least" in line:
-            parts.append(_mark(line["least"] * scale, top - 3, BAR_HEIGHT + 6))
-    return _document(title, parts, TOP + len(lines) * RATIO_ROW_HEIGHT)
+        parts.append(_bar(top, width, "ours"))
+        parts.append(_figure(width, place(floor) if floor else 0.0, top, f"{number(line['value'])} ×"))
+        if floor:
+            parts.append(_mark(place(floor), top - 3, BAR_HEIGHT + 6))
+    return _document(title, parts, bottom + MARGIN)
 
 
 def _head(title: str, legend: Iterable[tuple[str, str]]) -> Iterable[str]:
@@ -91,6 +111,12 @@ def _head(title: str, legend: Iterable[tuple[str, str]]) -> Iterable[str]:
 def _text(x: float, y: float, text: str, style: str = "") -> str:
     kind = f' class="{style}"' if style else ""
     return f'<text{kind} x="{x:.4g}" y="{y:g}">{escape(text)}</text>'
+
+
+def _figure(width: float, mark: float, top: float, text: str) -> str:
+    """Write a figure behind its bar, and behind the mark where that would go through it."""
+    x = mark if width <= mark < width + FIGURE_WIDTH else width
+    return _text(LABEL_WIDTH + x + 8, top + 11, text, "quiet")
 
 
 def _bar(y: float, width: float, colour: str) -> str:
