@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 from kubeedge.bus import Bus
 from kubeedge.cloudcore.devicecontroller import device
 from kubeedge.cloudcore.devicecontroller.controller import DeviceController
 from kubeedge.cloudcore.edgecontroller.controller import EdgeController
-from kubeedge.cloudcore.edgecontroller.node import by_node
+from kubeedge.cloudcore.edgecontroller.node import by_node, has_annotation
 from kubeedge.cloudcore.httpserver.material import MaterialError, Sources
 from kubeedge.cloudcore.httpserver.service import CertificateService, Settings
 from kubeedge.cloudcore.hub.hub import CloudHub
@@ -119,6 +120,7 @@ class CloudCore:
             write_timeout_s=modules.cloud_hub.write_timeout,
             local_ip=self._local_ip,
             cluster_ca=self._access.ca_pem,
+            is_annotated=partial(has_annotation, nodes, self._local_ip),
             workers=modules.cloud_hub.workers or cores(),
         )
         belongs = always_belongs

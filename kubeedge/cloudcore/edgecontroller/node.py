@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
+from kubeedge.kube.informer import Informer
 from kubeedge.kube.object import Object
 
 EDGE_LABEL = "node-role.kubernetes.io/edge"
+# The annotation that names the address of the cloudcore a node is connected to.
+CLOUDCORE = "cloudcore"
 
 
 class _NodeMetadata(msgspec.Struct):
@@ -41,9 +44,10 @@ def is_edge_node(node: Object) -> bool:
     return (_node.decode(node.raw).metadata.labels or {}).get(EDGE_LABEL) == ""
 
 
-def annotation_of(node: Object, name: str) -> str:
-    """Return the value of an annotation, empty when there is none."""
-    return (_node.decode(node.raw).metadata.annotations or {}).get(name, "")
+def has_annotation(nodes: Informer, local_ip: str, name: str) -> bool:
+    """Whether the cache has the Node of that name, annotated as connected to the cloudcore at local_ip."""
+    node = nodes.get("", name)
+    return node is not None and (_node.decode(node.raw).metadata.annotations or {}).get(CLOUDCORE) == local_ip
 
 
 def node_name_of(pod: Object) -> str:

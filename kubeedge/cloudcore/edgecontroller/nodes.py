@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from kubeedge.cloudcore.edgecontroller.node import CLOUDCORE
 from kubeedge.cloudcore.edgecontroller.request import REQUEST_TIMEOUT_S, Request, not_found
 from kubeedge.cloudcore.edgecontroller.shape import mapping, mappings, text
 from kubeedge.kube.api import MERGE_PATCH, STRATEGIC_MERGE_PATCH, Answered, ApiError, ApiUnavailableError, KubeApi
@@ -21,7 +22,6 @@ from kubeedge.message import Message
 
 log = logging.getLogger(__name__)
 
-CLOUDCORE_ANNOTATION = "cloudcore"
 LABEL_PATCH_ATTEMPTS = 4
 LABEL_PATCH_PAUSE_S = 0.5
 
@@ -182,7 +182,7 @@ class NodeRequests:
         if self._local_ip:
             metadata["annotations"] = {
                 **mapping(metadata.get("annotations"), "annotations"),
-                CLOUDCORE_ANNOTATION: self._local_ip,
+                CLOUDCORE: self._local_ip,
             }
         node["kind"], node["apiVersion"] = NODE.kind, NODE.api_version
         return reserved

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Protocol
 
@@ -97,14 +97,15 @@ class CloudHub:
         max_message: int = DEFAULT_MAX_MESSAGE,
         local_ip: str = "127.0.0.1",
         cluster_ca: bytes = b"",
+        is_annotated: Callable[[str], bool] = lambda node: False,
         workers: int = 1,
     ) -> None:
         """Make the hub; nothing is opened before bind() or run().
 
         object_sync_lookup reads the caches of ObjectSyncs and ClusterObjectSyncs, which should be filled before run().
-        local_ip goes into the annotation `cloudcore` of Nodes; cluster_ca is the PEM of the API server's CA, for nodes
-        that ask (spec 01 §3.5 row 7). max_message is in bytes. With workers above 1 so many processes hold the
-        connections. Raises PkiError.
+        local_ip goes into the annotation `cloudcore` of Nodes, which is_annotated tells from a cache to be so already;
+        cluster_ca is the PEM of the API server's CA, for nodes that ask (spec 01 §3.5 row 7). max_message is in bytes.
+        With workers above 1 so many processes hold the connections. Raises PkiError.
         """
         self._bus = bus
         self._node_limit = node_limit
@@ -112,7 +113,7 @@ class CloudHub:
         self._sessions: dict[str, Session] = {}
         self._numbers: Iterator[int] = count(1)
         self._syncs = ObjectSyncs(api, object_sync_lookup, self._sync_created, now=self.now)
-        self._annotator = Annotator(api, local_ip)
+        self._annotator = Annotator(api, local_ip, is_annotated, self.is_connected)
         # What was delivered last: a push to many nodes is the same bytes for each.
         self._pushed: Delivery | None = None
         self._framer = Framer()
