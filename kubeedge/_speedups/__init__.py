@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib import import_module
-from importlib.machinery import SOURCE_SUFFIXES, FileFinder, SourceFileLoader
+from importlib.machinery import SOURCE_SUFFIXES, FileFinder, PathFinder, SourceFileLoader
 
 MODULES = ("scan", "envelope", "frames", "duplex", "objects", "routing", "records", "twinrequest", "twin", "twinupdate")
 
@@ -29,9 +28,9 @@ if is_pure_forced():
 
 
 def build_of(module: str) -> str:
-    """Return "compiled" or "pure" for one of MODULES."""
-    path = import_module(f"{__name__}.{module}").__file__ or ""
-    return "pure" if path.endswith(tuple(SOURCE_SUFFIXES)) else "compiled"
+    """Return "compiled" or "pure" for one of MODULES, without loading it."""
+    spec = PathFinder.find_spec(f"{__name__}.{module}", __path__)
+    return "pure" if spec is None or isinstance(spec.loader, SourceFileLoader) else "compiled"
 
 
 BUILD = "compiled" if all(build_of(module) == "compiled" for module in MODULES) else "pure"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from kubeedge.config.document import dump
 
 # From this level of klog on, messages are wanted in the log.
 DEBUG_VERBOSITY = 4
+# Of lines of help where there is no terminal.
+DEFAULT_WIDTH = 80
 
 _TRUE = {"1", "t", "T", "true", "TRUE", "True"}
 _FALSE = {"0", "f", "F", "false", "FALSE", "False"}
@@ -29,6 +32,15 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Leave with status 1, as upstream's programs do."""
         self.exit(1, f"Error: {message}\n{self.format_help()}")
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    """Return what argparse would make, without the module that it loads for the width of the terminal."""
+    try:
+        width = os.get_terminal_size().columns
+    except OSError:
+        width = DEFAULT_WIDTH
+    return argparse.HelpFormatter(prog, width=width - 2)
 
 
 def _boolean(text: str) -> bool:
@@ -55,7 +67,7 @@ def parse(
 
     Prints and raises SystemExit for --help, --version, --minconfig, --defaultconfig and for a wrong flag.
     """
-    parser = _Parser(prog=program, description=description, allow_abbrev=False)
+    parser = _Parser(prog=program, description=description, allow_abbrev=False, formatter_class=_formatter)
     parser.add_argument(
         "--config", type=Path, default=default_config, metavar="FILE", help="configuration file (default %(default)s)"
     )
