@@ -26,7 +26,12 @@ from bench.processes import cpu_s, rss_kb
 from bench.report import middle_and_last_percent, publish
 from kubeedge.bus import Bus
 from kubeedge.cloudcore.hub.hub import CloudHub
+<<<<<<< HEAD
 from kubeedge.kube.api import ApiError, KubeApi
+=======
+from kubeedge.cloudcore.hub.workers import worker_nodes
+from kubeedge.kube.api import ApiError
+>>>>>>> f65af25 (w)
 from kubeedge.link.client import ClientConnection, connect
 from kubeedge.message import Message, encode, new_message, response_to
 from kubeedge.pki.tls import HUB_CIPHERS
@@ -43,7 +48,9 @@ class NoApi:
         raise ApiError(404, "NotFound", "no such node", b"{}")
 
 
-def serve(pipe: Pipe, authority: TestAuthority) -> None:
+def serve(pipe: Pipe, authority: TestAuthority, workers: int = 1) -> None:
+    """Run a hub and a controller that answers; say the port, and for each thing that comes what nodes workers have."""
+
     async def main() -> None:
         bus = Bus()
         reply = b'{"Object":{"metadata":{"name":"e1","resourceVersion":"1"}},"Err":null}'
@@ -61,9 +68,17 @@ def serve(pipe: Pipe, authority: TestAuthority) -> None:
             lambda *_: None,
             host="127.0.0.1",
             port=0,
+<<<<<<< HEAD
             node_limit=100_000,
+=======
+            node_limit=100_000,  # type: ignore[arg-type]
+            workers=workers,
+>>>>>>> f65af25 (w)
         )
         pipe.send(hub.bind())
+        asyncio.get_running_loop().add_reader(
+            pipe.fileno(), lambda: pipe.recv() and pipe.send([nodes for _, nodes in worker_nodes.samples()])
+        )
         await hub.run()
 
     uvloop.run(main())

@@ -21,6 +21,9 @@ from kubeedge._speedups.envelope import Message
 
 HEAD: Final = 16
 MESSAGE_TEXTS: Final = 9
+# Most records have one number, and those from cloudcore no texts: these stand for the lists that they would need.
+_NO_NUMBERS: list[int] = []
+_NO_TEXTS: list[str] = []
 
 
 class RecordError(ValueError):
@@ -28,19 +31,21 @@ class RecordError(ValueError):
 
 
 class Record:
-    """One record as it came."""
+    """One record as it came. number is its first one, 0 without any, and more are those after it; not to be changed."""
 
-    __slots__ = ("detail", "numbers", "tail", "texts", "verb")
+    __slots__ = ("detail", "more", "number", "tail", "texts", "verb")
 
-    def __init__(self, verb: int, detail: int, numbers: list[int], texts: list[str], tail: bytes) -> None:
-        self.verb = verb
-        self.detail = detail
-        self.numbers = numbers
-        self.texts = texts
-        self.tail = tail
+    def __init__(self) -> None:
+        self.verb = 0
+        self.detail = 0
+        self.number = 0
+        self.more = _NO_NUMBERS
+        self.texts = _NO_TEXTS
+        self.tail = b""
 
     def __repr__(self) -> str:
-        return f"Record({self.verb} {self.detail} {self.numbers} {len(self.texts)} texts {len(self.tail)} bytes)"
+        numbers = [self.number, *self.more]
+        return f"Record({self.verb} {self.detail} {numbers} {len(self.texts)} texts {len(self.tail)} bytes)"
 
     def message(self) -> Message:
         """Return the message that pack_message() put in. Raises RecordError when this is another record."""
@@ -69,8 +74,7 @@ def pack(
     verb: int, detail: int = 0, numbers: Sequence[int] = (), texts: tuple[str, ...] = (), tail: bytes = b""
 ) -> bytes:
     """Return the bytes of one record: verb and detail below 2^8, numbers below 2^32."""
-    # A peer's JSON may hold halves of surrogate pairs; they pass as they are.
-    joined = "".join(texts).encode("utf-8", "surrogatepass")
+    joined = _joined(texts) if texts else b""
     text_count = len(texts)
     number_count = len(numbers)
     joined_size = len(joined)
@@ -96,6 +100,12 @@ def pack(
             _put(target, len(text))
             target += 4
     return b"".join((head, joined, tail))
+
+
+def _joined(texts: tuple[str, ...]) -> bytes:
+    text = "".join(texts)
+    # A peer's JSON may hold halves of surrogate pairs; they pass as they are. Asking first saves looking up a codec.
+    return text.encode() if text.isascii() else text.encode("utf-8", "surrogatepass")
 
 
 def pack_message(verb: int, detail: int, number: int, message: Message, resource: str) -> bytes:
@@ -138,60 +148,78 @@ class RecordReader:
                 return records
             data = self._held
             self._held = bytearray()
+        source = data
         pos = 0
         self._need = 4
         while size - pos >= 4:
-            length = _u32(data, pos) + 4
+            # In two steps: the sum does not fit into the type of the first.
+            length = _u32(source, pos)
+            length += 4
             if length < HEAD or length > self._max_record:
                 raise RecordError(f"record of {length} bytes")
             if size - pos < length:
                 self._need = length
                 break
-            records.append(_read(data, pos, length))
+            records.append(_read(source, pos, length))
             pos += length
         if pos < size:
             self._held += data[pos:size]
         return records
 
 
-def _read(data: bytearray, pos: int, length: int) -> Record:
-    what = _u32(data, pos + 4)
-    number_count = _u32(data, pos + 8)
-    joined_size = _u32(data, pos + 12)
+def _read(source: bytearray, pos: int, length: int) -> Record:
+    what = _u32(source, pos + 4)
+    number_count = _u32(source, pos + 8)
+    joined_size = _u32(source, pos + 12)
     text_count = what >> 16
-    start = HEAD + 4 * (number_count + text_count)
-    if start + joined_size > length:
+    begin = HEAD + 4 * (number_count + text_count)
+    if begin + joined_size > length:
         raise RecordError(f"record of {length} bytes for {number_count} numbers and {joined_size} bytes of text")
-    numbers = _u32s(data, pos + HEAD, number_count)
-    start += pos
+    # Past the constructor: it saves a tenth of a microsecond.
+    record = Record.__new__(Record)
+    record.verb = what & 0xFF
+    record.detail = what >> 8 & 0xFF
+    record.number = 0
+    record.more = _NO_NUMBERS
+    record.texts = _NO_TEXTS
+    start = pos + HEAD
+    if number_count:
+        record.number = _u32(source, start)
+        if number_count > 1:
+            record.more = [_u32(source, at) for at in range(start + 4, start + 4 * number_count, 4)]
+    start += 4 * number_count
+    begin += pos
+    if text_count:
+        record.texts = _texts(source, start, text_count, begin, joined_size)
+    elif joined_size:
+        raise RecordError(f"{joined_size} bytes of no text")
+    record.tail = bytes(source[begin + joined_size : pos + length])
+    return record
+
+
+def _texts(source: bytearray, pos: int, count: int, begin: int, size: int) -> list[str]:
+    """Return count texts whose lengths stand at pos, and they together in size bytes at begin."""
     try:
-        joined = bytes(data[start : start + joined_size]).decode("utf-8", "surrogatepass")
+        joined = source[begin : begin + size].decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
         raise RecordError("text of a record is no UTF-8") from None
     texts: list[str] = []
-    begin = 0
-    for text_length in _u32s(data, pos + HEAD + 4 * number_count, text_count):
-        end = begin + text_length
-        texts.append(joined[begin:end])
-        begin = end
-    if begin != len(joined):
-        raise RecordError(f"texts of {begin} characters in {len(joined)}")
-    return Record(what & 0xFF, what >> 8 & 0xFF, numbers, texts, bytes(data[start + joined_size : pos + length]))
+    total = len(joined)
+    start = 0
+    for _ in range(count):
+        end = start + _u32(source, pos)
+        if end > total:
+            raise RecordError(f"texts of more than {total} characters")
+        texts.append(joined[start:end])
+        start = end
+        pos += 4
+    if start != total:
+        raise RecordError(f"texts of {start} characters in {total}")
+    return texts
 
 
-def _u32s(data: bytearray, pos: int, count: int) -> list[int]:
-    if not cython.compiled:
-        return list(struct.unpack_from(f"<{count}I", data, pos))
-    else:
-        numbers = []
-        for _ in range(count):
-            numbers.append(_u32(data, pos))
-            pos += 4
-        return numbers
-
-
-def _u32(data: bytearray, pos: int) -> int:
-    return data[pos] | data[pos + 1] << 8 | data[pos + 2] << 16 | data[pos + 3] << 24
+def _u32(source: bytearray, pos: int) -> int:
+    return source[pos] | source[pos + 1] << 8 | source[pos + 2] << 16 | source[pos + 3] << 24
 
 
 def _put(target: bytearray, value: int) -> None:

@@ -30,6 +30,9 @@ MODULE = "cloudhub"
 KEEPALIVE_TIMEOUT_S = 30.0
 _TICK_S = 0.5
 
+# Kinds of messages for controllers, and those that say there which node they are from.
+_FIRST_BEHIND = routing.TASK_MANAGER
+_FIRST_PREFIXED = routing.FIRST_PREFIXED
 # A name of a Kubernetes Node; it becomes part of resource strings and of names of ObjectSyncs.
 _NODE_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
@@ -190,14 +193,14 @@ class Gate:
     def from_node(self, session: NodeSession, message: Message) -> None:
         """Do with a node's message what its kind asks for (spec 01 §3.5)."""
         kind = routing.upstream(message)
-        if kind == routing.ACK:
+        if kind >= _FIRST_BEHIND or kind == routing.VOLUME:
+            if kind >= _FIRST_PREFIXED:
+                message.resource = session.prefix + message.resource
+            self._office.from_node(session, kind, message)
+        elif kind == routing.ACK:
             delivery = session.acknowledge(message.parent_id)
             if delivery is not None:
                 self._office.acknowledged(session, delivery)
-        elif kind >= routing.TASK_MANAGER or kind == routing.VOLUME:
-            if kind >= routing.FIRST_PREFIXED:
-                message.resource = session.prefix + message.resource
-            self._office.from_node(session, kind, message)
         elif kind == routing.CLUSTER_CA:
             session.send(response_to(message, self._cluster_ca, source=MODULE, group="resource"))
         elif kind == routing.ERROR:

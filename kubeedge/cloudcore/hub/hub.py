@@ -137,6 +137,11 @@ class CloudHub:
         """Names of the nodes that have a session."""
         return list(self._sessions)
 
+    @property
+    def workers(self) -> list[int]:
+        """Process ids of the workers that accept nodes now, by their numbers; none where this process does it."""
+        return self._gates.pids if isinstance(self._gates, Workers) else []
+
     def bind(self) -> int:
         """Take the address and return its port, without accepting yet. Raises OSError."""
         return self._gates.bind()

@@ -98,14 +98,6 @@ def unpack_delivery(record: Record, node: str) -> Delivery:
     )
 
 
-def number_of(record: Record, count: int = 1) -> int:
-    """Return the first number of a record that has count numbers. Raises RecordError."""
-    if len(record.numbers) != count:
-        raise RecordError(f"{len(record.numbers)} numbers instead of {count}")
-    number: int = record.numbers[0]
-    return number
-
-
 def text_of(record: Record, count: int = 1) -> str:
     """Return the first text of a record that has count texts. Raises RecordError."""
     if len(record.texts) != count:

@@ -25,7 +25,7 @@ from kubeedge.cloudcore.hub.gate import Gate, GateSettings
 from kubeedge.cloudcore.hub.outbox import Delivery, Framer
 from kubeedge.cloudcore.hub.pipe import Pipe
 from kubeedge.cloudcore.hub.session import NodeSession, dropped
-from kubeedge.cloudcore.hub.wire import Down, Up, number_of, pack_delivery, text_of, unpack_delivery
+from kubeedge.cloudcore.hub.wire import Down, Up, pack_delivery, text_of, unpack_delivery
 from kubeedge.link.server import ServerConnection
 from kubeedge.link.upgrade import UndecidedError, UpgradeError
 from kubeedge.metrics import Rises
@@ -43,6 +43,8 @@ FAREWELL_S = 0.2
 # As in cloudcore: little of what messages leave behind are cycles.
 GC_THRESHOLD = 20_000
 
+# Looking up a member of an enumeration for each message would cost as much as packing it.
+_MESSAGE = int(Up.MESSAGE)
 _SEND = int(Down.SEND)
 _OFFER = int(Down.OFFER)
 
@@ -165,7 +167,7 @@ class Branch:
 
     def from_node(self, session: NodeSession, kind: int, message: Any) -> None:
         """See Office."""
-        self._pipe.send(pack_message(Up.MESSAGE, kind, session.number, message, message.resource))
+        self._pipe.send(pack_message(_MESSAGE, kind, session.number, message, message.resource))
 
     def acknowledged(self, session: NodeSession, delivery: Delivery) -> None:
         """See Office."""
@@ -177,25 +179,30 @@ class Branch:
     def _received(self, record: Record) -> None:
         verb = record.verb
         if verb == _SEND:
-            for number in record.numbers:
+            session = self._sessions.get(record.number)
+            if session is not None:
+                session.send_frame(record.tail)
+            else:
+                dropped.inc("no session")
+            for number in record.more:
                 session = self._sessions.get(number)
-                if session is None:
-                    dropped.inc("no session")
-                else:
+                if session is not None:
                     session.send_frame(record.tail)
+                else:
+                    dropped.inc("no session")
         elif verb == _OFFER:
             self._offer(record)
         elif verb == Down.ADMIT:
-            self._answered(number_of(record), None)
+            self._answered(record.number, None)
         elif verb == Down.REFUSE:
-            status = HTTPStatus(record.numbers[-1])
-            self._answered(number_of(record, 2), UpgradeError(status, text_of(record)))
+            status = HTTPStatus(_second(record))
+            self._answered(record.number, UpgradeError(status, text_of(record)))
         elif verb == Down.CLOSE:
-            session = self._sessions.get(number_of(record, 2))
+            session, code, reason = self._sessions.get(record.number), _second(record), text_of(record)
             if session is not None:
-                session.close(record.numbers[1], text_of(record))
+                session.close(code, reason)
         elif verb == Down.LIMIT:
-            self._limit = number_of(record)
+            self._limit = record.number
             self._has_room.set()
         elif verb == Down.SETTINGS:
             self._settings = orjson.loads(record.tail)
@@ -205,7 +212,7 @@ class Branch:
 
     def _offer(self, record: Record) -> None:
         delivery: Delivery | None = None
-        for number in record.numbers:
+        for number in (record.number, *record.more):
             session = self._sessions.get(number)
             if session is None:
                 dropped.inc("no session")
@@ -238,6 +245,13 @@ class Branch:
         log.info("stopping reason=%s", reason)
         self._configured.set()
         self._stopped.set()
+
+
+def _second(record: Record) -> int:
+    if len(record.more) != 1:
+        raise RecordError(f"{len(record.more) + 1} numbers instead of 2")
+    number: int = record.more[0]
+    return number
 
 
 async def _serve(number: int, pipe: int, listening: int) -> None:

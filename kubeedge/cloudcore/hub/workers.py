@@ -20,7 +20,7 @@ from kubeedge.cloudcore.hub.gate import GateSettings
 from kubeedge.cloudcore.hub.outbox import Delivery, Framer
 from kubeedge.cloudcore.hub.pipe import HIGH_WATER_BYTES, Pipe
 from kubeedge.cloudcore.hub.session import failed_receivers
-from kubeedge.cloudcore.hub.wire import Down, Up, number_of, pack_delivery, text_of, unpack_delivery
+from kubeedge.cloudcore.hub.wire import Down, Up, pack_delivery, text_of, unpack_delivery
 from kubeedge.link.server import listen
 from kubeedge.link.upgrade import UpgradeError
 from kubeedge.metrics import Counter, Gauge
@@ -50,20 +50,28 @@ LONGEST_PAUSE_S = 15.0
 # By how many connections a worker may be ahead of the one that has least: some, and that part of them.
 LEAD = 8
 LEAD_PART = 16
+# For so long one that is just started counts as having no connections: the others leave it some.
+START_GRACE_S = 3.0
 
 worker_ends = Counter("kubeedge_cloudhub_worker_ends_total", "Worker processes that ended and were started again")
 worker_nodes = Gauge("kubeedge_cloudhub_worker_nodes", "Nodes whose session a worker holds", labels=("worker",))
 
+# Looking up a member of an enumeration for each message would cost as much as packing it.
 _MESSAGE = int(Up.MESSAGE)
+_SEND = int(Down.SEND)
+# What a message for somebody behind the gate may be.
+_KINDS = frozenset((routing.VOLUME, *range(routing.TASK_MANAGER, routing.EDGE_CONTROLLER + 1)))
 
 
 class RemoteSession:
     """A session whose connection a worker holds."""
 
-    __slots__ = ("_removing", "_worker", "node", "number")
+    __slots__ = ("_put", "_removing", "_worker", "node", "number")
 
-    def __init__(self, worker: Worker, node: str, number: int) -> None:
+    def __init__(self, worker: Worker, put: Callable[[int, bytes | Delivery], None], node: str, number: int) -> None:
+        """put takes what is for the session of a number."""
         self._worker = worker
+        self._put = put
         self.node = node
         self.number = number
         # By key the deletions that are not acknowledged: the outbox is elsewhere.
@@ -71,7 +79,7 @@ class RemoteSession:
 
     def send_frame(self, framed: bytes) -> None:
         """See hub.Session."""
-        self._worker.put(self.number, framed)
+        self._put(self.number, framed)
 
     def offer(self, delivery: Delivery) -> None:
         """See hub.Session."""
@@ -79,7 +87,7 @@ class RemoteSession:
             self._removing[delivery.key] = delivery.message.id
         elif delivery.key in self._removing and (delivery.is_final or delivery.message.operation == "insert"):
             del self._removing[delivery.key]
-        self._worker.put(self.number, delivery)
+        self._put(self.number, delivery)
 
     def is_removing(self, key: str) -> bool:
         """See hub.Session."""
@@ -125,7 +133,8 @@ class _DownPipe(Pipe):
             return
         self._items.append((number, item))
         if self.is_writable:
-            self.wake()
+            if not self._flush_is_due:
+                self.wake()
         elif isinstance(item, bytes):
             self._held_bytes += len(item)
             if self._held_bytes > MAX_HELD_BYTES:
@@ -149,7 +158,7 @@ class _DownPipe(Pipe):
                 while at < count and items[at][1] is item:
                     numbers.append(items[at][0])
                     at += 1
-                record = pack(Down.SEND, 0, numbers, (), item)
+                record = pack(_SEND, 0, numbers, (), item)
             else:
                 numbers = [number]
                 while at < count and _is_same(item, items[at][1]):
@@ -177,6 +186,7 @@ class Worker:
         self.number = number
         self.connections = 0
         self.limited_to = 0
+        self.started_s = asyncio.get_running_loop().time()
         self.is_up = False
         self.pid = 0
         self._hub = hub
@@ -227,14 +237,17 @@ class Worker:
         self.limited_to = connections
         self._pipe.send(pack(Down.LIMIT, 0, (connections,)))
 
-    def put(self, number: int, item: bytes | Delivery) -> None:
-        """Give one of its sessions the frame of a message, or a reliable message."""
-        self._pipe.put(number, item)
-
     def close_session(self, session: RemoteSession, code: int, reason: str) -> None:
         """End one of its sessions, for this process at once; what the worker says of it later means nothing."""
-        if self._sessions.pop(session.number, None) is not None:
+        if session.number in self._sessions:
             self._pipe.send(pack(Down.CLOSE, 0, (session.number, code), (reason,)))
+            self._forget(session.number)
+
+    def _forget(self, number: int) -> None:
+        """Take leave of a session; one that was closed from here is none any more when its worker says so."""
+        session = self._sessions.pop(number, None)
+        if session is not None:
+            worker_nodes.set(len(self._sessions), str(self.number))
             self._hub.session_ended(session)
 
     def _end(self, reason: str) -> None:
@@ -267,19 +280,17 @@ class Worker:
         if verb == _MESSAGE:
             self._message(record)
         elif verb == Up.ACK:
-            session = self._sessions.get(number_of(record))
+            session = self._sessions.get(record.number)
             if session is not None:
                 delivery = unpack_delivery(record, session.node)
                 session.acknowledged(delivery)
                 self._hub.acknowledged(session, delivery)
         elif verb == Up.ASK:
-            self._asked(number_of(record), text_of(record))
+            self._asked(record.number, text_of(record))
         elif verb == Up.ENDED:
-            session = self._sessions.pop(number_of(record), None)
-            if session is not None:
-                self._hub.session_ended(session)
+            self._forget(record.number)
         elif verb == Up.CONNECTIONS:
-            self.connections = number_of(record)
+            self.connections = record.number
             self.is_up = True
             self._on_connections()
         elif verb == Up.METRICS:
@@ -288,9 +299,9 @@ class Worker:
             raise RecordError(f"verb {verb}")
 
     def _message(self, record: Record) -> None:
-        session = self._sessions.get(number_of(record))
+        session = self._sessions.get(record.number)
         kind = record.detail
-        if not routing.TASK_MANAGER <= kind <= routing.EDGE_CONTROLLER and kind != routing.VOLUME:
+        if kind not in _KINDS:
             raise RecordError(f"message of kind {kind}")
         message = record.message()
         if session is None:
@@ -313,13 +324,13 @@ class Worker:
         except UpgradeError as error:
             self._pipe.send(pack(Down.REFUSE, 0, (number, error.status), (error.reason,)))
             return
-        session = self._sessions[number] = RemoteSession(self, node, number)
+        session = self._sessions[number] = RemoteSession(self, self._pipe.put, node, number)
+        worker_nodes.set(len(self._sessions), str(self.number))
         # Before anything that is for the session.
         self._pipe.send(pack(Down.ADMIT, 0, (number,)))
         self._hub.session_started(session)
 
     def _count(self, rises: bytes) -> None:
-        worker_nodes.set(len(self._sessions), str(self.number))
         try:
             for name, labels, by in orjson.loads(rises):
                 metrics.rise(name, labels, by)
@@ -372,8 +383,8 @@ class Workers:
 
     @property
     def pids(self) -> list[int]:
-        """Process ids of the workers that accept nodes."""
-        return [worker.pid for worker in self._workers.values() if worker.is_up]
+        """Process ids of the workers that accept nodes, by their numbers."""
+        return [worker.pid for _, worker in sorted(self._workers.items()) if worker.is_up]
 
     def bind(self) -> int:
         """Take the address and return its port, without accepting yet. Raises OSError."""
@@ -418,11 +429,21 @@ class Workers:
             await asyncio.sleep(SIGN_OF_LIFE_S)
             for worker in list(self._workers.values()):
                 worker.tick()
+            # One that was expected may not have come up.
+            self._balance()
 
     def _balance(self) -> None:
         """Tell all how many connections each may have."""
         running = [worker for worker in self._workers.values() if worker.is_up]
-        least = min((worker.connections for worker in running), default=0)
+        expected_since_s = asyncio.get_running_loop().time() - START_GRACE_S
+        least = min(
+            (
+                worker.connections
+                for worker in self._workers.values()
+                if worker.is_up or worker.started_s > expected_since_s
+            ),
+            default=0,
+        )
         limit = least + LEAD + least // LEAD_PART
         for worker in running:
             if worker.limited_to != limit:
