@@ -26,12 +26,8 @@ from bench.processes import cpu_s, rss_kb
 from bench.report import middle_and_last_percent, publish
 from kubeedge.bus import Bus
 from kubeedge.cloudcore.hub.hub import CloudHub
-<<<<<<< HEAD
-from kubeedge.kube.api import ApiError, KubeApi
-=======
 from kubeedge.cloudcore.hub.workers import worker_nodes
-from kubeedge.kube.api import ApiError
->>>>>>> f65af25 (w)
+from kubeedge.kube.api import ApiError, KubeApi
 from kubeedge.link.client import ClientConnection, connect
 from kubeedge.message import Message, encode, new_message, response_to
 from kubeedge.pki.tls import HUB_CIPHERS
@@ -68,12 +64,8 @@ def serve(pipe: Pipe, authority: TestAuthority, workers: int = 1) -> None:
             lambda *_: None,
             host="127.0.0.1",
             port=0,
-<<<<<<< HEAD
             node_limit=100_000,
-=======
-            node_limit=100_000,  # type: ignore[arg-type]
             workers=workers,
->>>>>>> f65af25 (w)
         )
         pipe.send(hub.bind())
         asyncio.get_running_loop().add_reader(
