@@ -201,7 +201,7 @@ class FrameReader:
             length = 0
             for i in range(2, need):
                 # Every length above the limit is treated alike, so the sum need not exceed 63 bits.
-                length = (length << 8 | head[i]) & 0x7FFFFFFFFFFFFFFF
+                length = (length & 0x7FFFFFFFFFFFFF) << 8 | head[i]
             if need == 10 and head[2] & 0x80:
                 length = 0x7FFFFFFFFFFFFFFF
         opcode = first & 0x0F
