@@ -58,9 +58,14 @@ def parse_time(text: str, micro: bool = False) -> datetime:
 
 def canonical_time(text: str, micro: bool = False) -> str:
     """text in UTC with whole seconds, or with six digits of microseconds. Raises TimeError."""
-    if len(text) == (27 if micro else 20) and text[-1] == "Z" and _TIME.fullmatch(text):
-        parse_time(text, micro)
-        return text
+    if len(text) == (27 if micro else 20) and text[-1] == "Z" and "," not in text and _TIME.fullmatch(text):
+        try:
+            # Of times in this form it only has to be known whether there is such a day and hour.
+            datetime.fromisoformat(text[:-1])
+        except ValueError:
+            pass
+        else:
+            return text
     return format_time(parse_time(text, micro), micro)
 
 

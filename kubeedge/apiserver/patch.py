@@ -5,6 +5,7 @@ Every function takes the document as parsed JSON, may change it in place, and re
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import orjson
@@ -204,7 +205,12 @@ def _field(expression: str, key: str) -> Field:
     """The field key of a struct, or the element of a map; a field without rules for what has no type."""
     if expression.startswith("*"):
         return struct(expression[1:]).fields.get(key, _NO_FIELD)
-    return Field(key, expression[2:]) if expression.startswith("{}") else _NO_FIELD
+    return _element_of(expression) if expression.startswith("{}") else _NO_FIELD
+
+
+@cache
+def _element_of(expression: str) -> Field:
+    return Field("", expression[2:])
 
 
 def _is_merged(field: Field) -> bool:

@@ -281,21 +281,63 @@ def reader(expression: str) -> Read:
     }[expression]
 
 
-def unknown_fields(expression: str, value: Any, path: str = "") -> list[str]:
+Find = Callable[[Any, str, list[str]], None]
+
+
+@cache
+def _finder(expression: str) -> Find | None:
+    """What adds the paths of fields that a type doesn't have to a list; None for a type that can hold no struct."""
+    if expression.startswith("*"):
+        return _struct_finder(expression)
+    if expression.startswith(("[]*", "{}*")):
+        find = _struct_finder(expression[2:])
+        return _list_finder(find) if expression.startswith("[]") else _map_finder(find)
+    return None
+
+
+def _struct_finder(expression: str) -> Find:
+    about = struct(expression[1:])
+    # Filled at the first use, for a struct may hold itself.
+    inner: dict[str, Find | None] = {}
+
+    def find(value: Any, path: str, found: list[str]) -> None:
+        if type(value) is not dict:
+            return
+        if not inner:
+            inner.update({name: _finder(field.type) for name, field in about.fields.items()})
+        for key, item in value.items():
+            if key not in inner:
+                found.append(f"{path}.{key}" if path else key)
+            elif item:
+                find_inner = inner[key]
+                if find_inner is not None:
+                    find_inner(item, f"{path}.{key}" if path else key, found)
+
+    return find
+
+
+def _list_finder(element: Find) -> Find:
+    def find(value: Any, path: str, found: list[str]) -> None:
+        if type(value) is list:
+            for index, item in enumerate(value):
+                element(item, f"{path}[{index}]", found)
+
+    return find
+
+
+def _map_finder(element: Find) -> Find:
+    def find(value: Any, path: str, found: list[str]) -> None:
+        if type(value) is dict:
+            for key, item in value.items():
+                element(item, f"{path}.{key}", found)
+
+    return find
+
+
+def unknown_fields(expression: str, value: Any) -> list[str]:
     """Paths of fields that the type doesn't have, in the order of the document: `spec.containers[0].nonsense`."""
     found: list[str] = []
-    if expression.startswith("*") and isinstance(value, dict):
-        fields = struct(expression[1:]).fields
-        for key, item in value.items():
-            where = f"{path}.{key}" if path else key
-            if key in fields:
-                found += unknown_fields(fields[key].type, item, where)
-            else:
-                found.append(where)
-    elif expression.startswith("[]*") and isinstance(value, list):
-        for index, item in enumerate(value):
-            found += unknown_fields(expression[2:], item, f"{path}[{index}]")
-    elif expression.startswith("{}*") and isinstance(value, dict):
-        for key, item in value.items():
-            found += unknown_fields(expression[2:], item, f"{path}.{key}")
+    find = _finder(expression)
+    if find is not None:
+        find(value, "", found)
     return found
