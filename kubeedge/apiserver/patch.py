@@ -232,23 +232,23 @@ def _merge_object(original: Any, patch: dict[str, Any], expression: str) -> Any:
         name = key.removeprefix(_ORDER)
         _merge_ordered(original, patch, name, patch.pop(key), _field(expression, name))
     for key, value in patch.items():
+        type_ = type(value)
         if key.startswith(_DELETE):
             _delete_values(original, key.removeprefix(_DELETE), value)
-            continue
-        field = _field(expression, key)
-        if value is None:
+        elif value is None:
             original.pop(key, None)
-        elif key not in original or type(original[key]) is not type(value):
+        elif type_ is not dict and type_ is not list:
+            original[key] = value
+        elif type(original.get(key)) is not type_:
             original[key] = _without_directives(value)
-        elif isinstance(value, dict):
-            if "replace" in field.strategy.split(","):
+        else:
+            field = _field(expression, key)
+            if type_ is list:
+                original[key] = _merge_list(original[key], value, field)
+            elif "replace" in field.strategy.split(","):
                 original[key] = value
             else:
                 original[key] = _merge_object(original[key], value, field.type)
-        elif isinstance(value, list):
-            original[key] = _merge_list(original[key], value, field)
-        else:
-            original[key] = value
     return original
 
 
