@@ -158,6 +158,24 @@ async def test_what_is_sent_in_one_turn_leaves_in_one_record(authority: TestAuth
     assert peer.read() == frames.frame(frames.TEXT, b"x") * 5
 
 
+async def test_a_long_message_leaves_in_records_that_do_not_make_the_buffers_of_tls_grow(
+    authority: TestAuthority,
+) -> None:
+    peer = Peer(authority, 65536)
+    peer.upgrade()
+    peer.transport.calls.clear()
+    payload = b"x" * 500_000
+    peer.connection.send(payload)
+    await asyncio.sleep(0)
+    wire, lengths = bytes(peer.transport.written), []
+    assert peer.transport.calls == ["write"]
+    while wire:
+        lengths.append(int.from_bytes(wire[3:5], "big"))
+        wire = wire[5 + lengths[-1] :]
+    assert max(lengths) <= 4096 + 32
+    assert len(lengths) == -(-len(frames.frame(frames.TEXT, payload)) // 4096)
+
+
 async def test_nothing_but_tls_is_refused_with_an_alert(
     authority: TestAuthority, caplog: pytest.LogCaptureFixture
 ) -> None:
