@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -112,6 +113,8 @@ class Load:
             self._contexts[name] = client_context(authority.certificate_pem, pair.certificate_pem, pair.key_pem)
         self.nodes: list[Node] = []
         self.answers = 0
+        self._expected = 0
+        self._all_answered = asyncio.Event()
         self.refused = b""
 
     async def connect(self) -> None:
@@ -144,6 +147,8 @@ class Load:
 
     def _answered(self, node: Node, content: bytes) -> None:
         self.answers += 1
+        if self.answers == self._expected:
+            self._all_answered.set()
         if content.startswith((b'{"Object":', b'{"ErrStatus"')):
             if b'"Err":null' not in content:
                 self.refused = content
@@ -152,7 +157,8 @@ class Load:
 
     async def say(self, what: Callable[[Node], None], times: int, rate: float) -> None:
         """Let the nodes say something in turn, and wait for all answers."""
-        self.answers, said, began_s = 0, 0, time.monotonic()
+        self.answers, self._expected, said, began_s = 0, times, 0, time.monotonic()
+        self._all_answered.clear()
         while said < times:
             due = min(times, int((time.monotonic() - began_s) * rate) + 1)
             for _ in range(due - said):
@@ -160,8 +166,7 @@ class Load:
                 said += 1
             await asyncio.sleep(TICK_S)
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
-            while self.answers < times:
-                await asyncio.sleep(TICK_S)
+            await self._all_answered.wait()
         if self.refused:
             raise AssertionError(self.refused.decode(errors="replace"))
 
@@ -230,7 +235,7 @@ async def measure(site: Site, names: list[str], nodes: int, rate: float, seconds
             # The watch of Nodes and Pods may lag behind.
             await asyncio.sleep(0.5)
             report[name] = meter.read(times)
-            print(name, report[name], flush=True)
+            print(name, report[name], file=sys.stderr, flush=True)
     if not names or "connection" in names:
         load.disconnect()
         await asyncio.sleep(SETTLE_S)
