@@ -7,7 +7,7 @@ cloudcore together. Nodes and leases are in the API before a node connects, as t
 long: what connections cost in memory is the growth from then on, and while the nodes say nothing but keepalives, nobody
 writes about them.
 
-    python -m bench.scale [--nodes 10000] [--idle 60] [--json FILE]
+    python -m bench.scale [--nodes 10000] [--idle 60] [--workers 1] [--json FILE]
 """
 
 from __future__ import annotations
@@ -81,16 +81,16 @@ def memory(site: Site) -> int:
     return total_pss_kb(cloudcore_pids(site))
 
 
-async def measure(site: Site, nodes: int, idle_s: float) -> dict[str, Any]:
+async def measure(site: Site, nodes: int, idle_s: float, workers: int) -> dict[str, Any]:
     """Run all parts one after the other."""
-    report: dict[str, Any] = {"nodes": nodes}
+    report: dict[str, Any] = {"nodes": nodes, "workers": workers}
 
     def note(part: str, figures: dict[str, Any]) -> None:
         report[part] = figures
         progress(f"{part}: {json.dumps(figures)}")
 
     await site.start_api()
-    await start_cloudcore(site, nodes)
+    await start_cloudcore(site, nodes, workers)
     await asyncio.sleep(SETTLE_S)
     empty_kb = memory(site)
     names = node_names(nodes)
@@ -125,7 +125,7 @@ async def measure(site: Site, nodes: int, idle_s: float) -> dict[str, Any]:
         await all_reachable(site)
         note("idle", {**await idle(site, fleets, idle_s), "kb_per_connection": per_node(site, known_kb, nodes)})
 
-        note("restart", await restart(site, fleets, nodes))
+        note("restart", await restart(site, fleets, nodes, workers))
         note("push", await push(site, fleets, nodes))
     finally:
         fleets.stop()
@@ -164,12 +164,12 @@ async def idle(site: Site, fleets: Fleets, idle_s: float) -> dict[str, Any]:
     return {**summary(await fleets.counts()), **used, "cloudcore_kb": memory(site), "api_kb": api["rss"]}
 
 
-async def restart(site: Site, fleets: Fleets, nodes: int) -> dict[str, Any]:
+async def restart(site: Site, fleets: Fleets, nodes: int, workers: int) -> dict[str, Any]:
     """Kill cloudcore, start it again, and wait until every node is connected and has renewed its lease."""
     await site.cloudcore.kill()
     await fleets.until(lambda now: now.connected == 0, STORM_TIMEOUT_S)
     began_s = time.monotonic()
-    await start_cloudcore(site, nodes)
+    await start_cloudcore(site, nodes, workers)
     started_s = time.monotonic() - began_s
     meter = await Meter.start(site, fleets)
     counts = await fleets.until(lambda now: now.ready >= nodes, STORM_TIMEOUT_S)
@@ -219,10 +219,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nodes", type=int, default=10_000)
     parser.add_argument("--idle", type=float, default=60.0, help="seconds of watching idle nodes")
+    parser.add_argument("--workers", type=int, default=1, help="processes of cloudcore that hold connections")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     raise_file_limit(options.nodes * FILES_A_NODE + OTHER_FILES)
-    publish("scale", run(lambda site: measure(site, options.nodes, options.idle)), options.json)
+    publish("scale", run(lambda site: measure(site, options.nodes, options.idle, options.workers)), options.json)
 
 
 if __name__ == "__main__":

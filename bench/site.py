@@ -60,10 +60,11 @@ def cancel_on_term() -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
 
 
-async def start_cloudcore(site: Site, nodes: int) -> None:
-    """Start cloudcore for that many nodes and wait until they can connect."""
+async def start_cloudcore(site: Site, nodes: int, workers: int = 1) -> None:
+    """Start cloudcore for that many nodes, with that many processes for their connections, and wait until it is up."""
     document = configuration.cloudcore(site.folder / "cloud", site.ports, site.kubeconfig)
     document["modules"]["cloudHub"]["nodeLimit"] = nodes + 100
+    document["modules"]["cloudHub"]["workers"] = workers
     (site.folder / "cloud" / "cloudcore.yaml").write_text(yaml.safe_dump(document))
     await site.cloudcore.start()
     await site._answered(site.cloudcore, site.ports.certificates)
