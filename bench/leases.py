@@ -12,19 +12,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import orjson
-import uvloop
 
 from bench.fleet import HANDSHAKE_TIMEOUT_S, _document, _lease, _micro_stamp, _status, raise_file_limit
 from bench.processes import cpu_s
-from bench.site import FILES_A_NODE, OTHER_FILES, create, in_folder, pod, start_cloudcore
+from bench.report import progress, publish
+from bench.site import FILES_A_NODE, OTHER_FILES, create, pod, run, start_cloudcore
 from kubeedge.kube.kinds import CONFIG_MAP, LEASE, NODE, POD
 from kubeedge.link.client import ClientConnection, connect
 from kubeedge.link.lane import Lane
@@ -128,7 +127,7 @@ class Load:
                     f"{self._url}/fleet/{name}/events",
                     context,
                     headers,
-                    lambda connection, name=name: self._opened(name, connection),
+                    partial(self._opened, name),
                     handshake_timeout_s=HANDSHAKE_TIMEOUT_S,
                 )
 
@@ -235,7 +234,7 @@ async def measure(site: Site, names: list[str], nodes: int, rate: float, seconds
             # The watch of Nodes and Pods may lag behind.
             await asyncio.sleep(0.5)
             report[name] = meter.read(times)
-            print(name, report[name], file=sys.stderr, flush=True)
+            progress(f"{name}: {report[name]}")
     if not names or "connection" in names:
         load.disconnect()
         await asyncio.sleep(SETTLE_S)
@@ -256,13 +255,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     raise_file_limit(options.nodes * FILES_A_NODE + OTHER_FILES)
-    result = uvloop.run(
-        in_folder(lambda site: measure(site, options.names, options.nodes, options.rate, options.seconds))
-    )
-    report = {"bench": "leases", "nodes": options.nodes, "rate": options.rate, **result}
-    print(json.dumps(report, indent=2))
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=2) + "\n")
+    result = run(lambda site: measure(site, options.names, options.nodes, options.rate, options.seconds))
+    publish("leases", {"nodes": options.nodes, "rate": options.rate, **result}, options.json)
 
 
 if __name__ == "__main__":

@@ -68,9 +68,12 @@ def serve(pipe: Pipe, authority: TestAuthority, workers: int = 1) -> None:
             workers=workers,
         )
         pipe.send(hub.bind())
-        asyncio.get_running_loop().add_reader(
-            pipe.fileno(), lambda: pipe.recv() and pipe.send([nodes for _, nodes in worker_nodes.samples()])
-        )
+
+        def asked() -> None:
+            pipe.recv()
+            pipe.send([nodes for _, nodes in worker_nodes.samples()])
+
+        asyncio.get_running_loop().add_reader(pipe.fileno(), asked)
         await hub.run()
 
     uvloop.run(main())

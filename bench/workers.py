@@ -25,7 +25,7 @@ import uvloop
 from bench.link_roundtrip import Node, serve
 from bench.processes import cpu_s, family
 from bench.report import middle_and_last_percent, progress, publish
-from kubeedge.link.client import connect
+from kubeedge.link.client import ClientConnection, connect
 from tests.link.certificates import TestAuthority
 
 # Nodes that connect at a time.
@@ -41,13 +41,17 @@ async def play(hub: Pipe, pid: int, authority: TestAuthority, nodes: int, messag
     made: list[Node] = []
     opening = asyncio.Semaphore(OPENING)
 
+    def opened(connection: ClientConnection) -> Node:
+        made.append(Node(connection, messages // nodes, 1))
+        return made[-1]
+
     async def open_one(number: int) -> None:
         async with opening:
             await connect(
                 f"wss://127.0.0.1:{port}/p/e{number}/events",
                 authority.client_context(f"e{number}"),
                 [("Node_id", f"e{number}"), ("Connectionuse", "msg")],
-                lambda connection: made.append(Node(connection, messages // nodes, 1)) or made[-1],
+                opened,
             )
 
     await asyncio.gather(*(open_one(number) for number in range(nodes)))
