@@ -1,6 +1,10 @@
 cimport cython
 from kubeedge._speedups.frames cimport FrameReader, MaskingKeys, frame
 
+cdef Py_ssize_t _RECORD_BYTES
+cdef Py_ssize_t _SEALED_BYTES
+cdef Py_ssize_t _ARRIVED_BYTES
+
 
 cdef class Duplex:
     cdef public object _loop
@@ -25,7 +29,7 @@ cdef class Duplex:
     cpdef _flush(self)
     @cython.locals(size=Py_ssize_t, start=Py_ssize_t)
     cpdef _write(self, bytes data)
-    @cython.locals(pos=Py_ssize_t, stop=Py_ssize_t, count=Py_ssize_t)
+    @cython.locals(total=Py_ssize_t, count=Py_ssize_t, has_ended=bint)
     cdef _unseal(self, Py_ssize_t nbytes)
     cdef _arrived(self, Py_ssize_t nbytes)
     @cython.locals(opcode=int, payload=bytes)

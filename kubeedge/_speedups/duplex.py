@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
     from kubeedge._speedups.frames import MaskingKeys
 
-BUFFER_BYTES: Final = 64 * 1024
+# The longest record of TLS (RFC 8446 §5.1).
+_RECORD_BYTES: Final = 16 * 1024
+_SEALED_BYTES: Final = 64 * 1024
+# What arrives sealed may end a record that began before.
+_ARRIVED_BYTES: Final = _SEALED_BYTES + _RECORD_BYTES
 # Every connection of the process receives into these: a loop fills one and hands it over without a step between.
 # What comes through TLS of our own arrives in the second and is in plain in the first.
-ARRIVED = bytearray(BUFFER_BYTES)
+ARRIVED = bytearray(_ARRIVED_BYTES)
 ARRIVED_VIEW = memoryview(ARRIVED)
-_SEALED_VIEW = memoryview(bytearray(BUFFER_BYTES))
-
-# OpenSSL's memory buffers never shrink: this is the most that goes at a time into those of a connection, so records of
-# TLS are no longer. One message of 500 kB each way would else leave 1.1 MB with the connection.
-_PIECE_BYTES: Final = 4096
+_SEALED_VIEW = memoryview(bytearray(_SEALED_BYTES))
 
 _WantReadError = ssl.SSLWantReadError
 _ZeroReturnError = ssl.SSLZeroReturnError
@@ -76,7 +76,8 @@ class Duplex:
         self._loop = loop
         self._transport: asyncio.Transport | None = None
         self._receiver: Receiver | None = None
-        # TLS of our own, which reads from the one buffer and writes to the other.
+        # TLS of our own, which reads from the one buffer and writes to the other. Connections may share these, so
+        # whoever lets it read or write leaves them empty, before anything else is called.
         self._tls: ssl.SSLObject | None = None
         self._incoming: ssl.MemoryBIO | None = None
         self._outgoing: ssl.MemoryBIO | None = None
@@ -152,17 +153,18 @@ class Duplex:
             return
         size = len(data)
         try:
-            if size <= _PIECE_BYTES:
+            if size <= _RECORD_BYTES:
                 self._tls.write(data)
                 sealed = self._outgoing.read()
             else:
                 view = memoryview(data)
                 records = []
-                for start in range(0, size, _PIECE_BYTES):
-                    self._tls.write(view[start : start + _PIECE_BYTES])
+                for start in range(0, size, _RECORD_BYTES):
+                    self._tls.write(view[start : start + _RECORD_BYTES])
                     records.append(self._outgoing.read())
                 sealed = b"".join(records)
         except _SSLError as error:
+            self._outgoing.read()
             self._tls_ended(error)
             return
         self._transport.write(sealed)
@@ -196,33 +198,39 @@ class Duplex:
         assert tls is not None
         assert incoming is not None
         assert outgoing is not None
-        pos = count = 0
-        while pos < nbytes:
-            stop = min(pos + _PIECE_BYTES, nbytes)
-            incoming.write(_SEALED_VIEW[pos:stop])
-            pos = stop
-            if self._is_shaking:
-                self._shake_hands()
-            # Asking only while there is something saves an exception for each message.
-            while not self.is_closed and not self._is_shaking and incoming.pending:
-                try:
-                    count = tls.read(BUFFER_BYTES, ARRIVED)  # type: ignore[assignment]
-                except _WantReadError:
-                    break
-                except _ZeroReturnError:
-                    count = 0
-                except _SSLError as error:
-                    self._tls_ended(error)
-                    return
-                if count == 0:
-                    self._tls_ended(None)
-                    return
-                self._arrived(count)
-            if self.is_closed:
-                return
-        if outgoing.pending and self._transport is not None:
+        incoming.write(_SEALED_VIEW[:nbytes])
+        if self._is_shaking:
+            self._shake_hands()
+        total = count = 0
+        failure: ssl.SSLError | None = None
+        has_ended = False
+        # Asking only while there is something saves an exception for each message.
+        while not self._is_shaking and not has_ended and incoming.pending:
+            try:
+                # In plain it is shorter than it was sealed, so all of it has room.
+                count = tls.read(  # type: ignore[assignment]
+                    _ARRIVED_BYTES - total, ARRIVED if total == 0 else ARRIVED_VIEW[total:]
+                )
+                total += count
+                has_ended = count == 0
+            except _WantReadError:
+                break
+            except _ZeroReturnError:
+                has_ended = True
+            except _SSLError as error:
+                failure = error
+                has_ended = True
+        if incoming.pending:
+            incoming.read()
+        if outgoing.pending:
             # TLS itself has answered something, such as a change of keys.
-            self._transport.write(outgoing.read())
+            sealed = outgoing.read()
+            if self._transport is not None:
+                self._transport.write(sealed)
+        if total > 0 and not self.is_closed:
+            self._arrived(total)
+        if has_ended and not self.is_closed:
+            self._tls_ended(failure)
 
     def _arrived(self, nbytes: int) -> None:
         if self._is_open:

@@ -33,11 +33,26 @@ refused_connections = Counter(
 Accept = Callable[["ServerConnection", upgrade.UpgradeRequest], Receiver]
 
 
+class Tls:
+    """TLS of the connections of one loop: the context, and the buffers between OpenSSL and the transports.
+
+    All connections share the buffers, which are empty whenever one of them has done its work. A pair for each would be
+    3 kB and more: OpenSSL's buffers never shrink, so one message of 500 kB would leave 700 kB with its connection.
+    """
+
+    __slots__ = ("context", "incoming", "outgoing")
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self.context = context
+        self.incoming = ssl.MemoryBIO()
+        self.outgoing = ssl.MemoryBIO()
+
+
 class ServerConnection(Connection):
     """The cloud's end of a connection. peer is the address of the other end.
 
-    It does TLS itself, through OpenSSL's memory buffers, and not with the transport of the loop: that takes 6 kB more
-    for each connection (uvloop; asyncio's own ten times as much), and keeps what a large message once needed.
+    It does TLS itself and not with the transport of the loop, which has buffers for each connection: uvloop's take 9 kB
+    more, and asyncio's own ten times as much.
     """
 
     __slots__ = ("_accept", "_opening", "_secured", "peer")
@@ -47,7 +62,7 @@ class ServerConnection(Connection):
         peer: str,
         accept: Accept,
         opening: set[ServerConnection],
-        tls: ssl.SSLContext | None,
+        tls: Tls | None,
         secured: Callable[[], None],
         *,
         max_message: int,
@@ -62,8 +77,8 @@ class ServerConnection(Connection):
         opening.add(self)
         self._secured: Callable[[], None] | None = secured
         if tls is not None:
-            self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-            self._tls = tls.wrap_bio(self._incoming, self._outgoing, server_side=True)
+            self._incoming, self._outgoing = tls.incoming, tls.outgoing
+            self._tls = tls.context.wrap_bio(tls.incoming, tls.outgoing, server_side=True)
             self._is_shaking = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -109,22 +124,23 @@ class ServerConnection(Connection):
         assert tls is not None
         assert transport is not None
         assert outgoing is not None
+        failure: ssl.SSLError | None = None
         try:
             tls.do_handshake()
             self._is_shaking = False
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLError as error:
-            refused(self.peer, 0, f"TLS: {reason_of(error)}")
-            self._lost("no TLS")
-            # OpenSSL has left an alert, which tells the client why.
-            self._linger()
-            return
-        # Empty while the client's part is not there yet.
+            failure = error
+        # Empty while the client's part is not there yet; after a failure an alert, which tells the client why.
         sealed = outgoing.read()
         if sealed:
             transport.write(sealed)
-        if not self._is_shaking:
+        if failure is not None:
+            refused(self.peer, 0, f"TLS: {reason_of(failure)}")
+            self._lost("no TLS")
+            self._linger()
+        elif not self._is_shaking:
             self._release()
 
     def _tls_ended(self, error: ssl.SSLError | None) -> None:
@@ -135,7 +151,7 @@ class ServerConnection(Connection):
             self.abort(f"connection lost: TLS: {reason_of(error)}")
 
     def _end(self) -> None:
-        if self._tls is None:
+        if self._tls is None or self._outgoing is None:
             super()._end()
             return
         try:
@@ -143,19 +159,19 @@ class ServerConnection(Connection):
         except ssl.SSLError:
             # The peer's farewell is still to come; ours is written.
             pass
+        sealed = self._outgoing.read()
+        if self._transport is not None and sealed:
+            self._transport.write(sealed)
         self._linger()
 
     def _linger(self) -> None:
-        """Send what TLS has written and end this direction; the transport closes when the peer ends the other.
+        """End this direction behind what was written; the transport closes when the peer ends the other.
 
         Closing at once would reset the connection when the peer has sent more, and it would never read why.
         """
         transport = self._transport
-        if transport is None or self._outgoing is None:
+        if transport is None:
             return
-        sealed = self._outgoing.read()
-        if sealed:
-            transport.write(sealed)
         transport.resume_reading()
         try:
             transport.write_eof()
@@ -205,7 +221,7 @@ class Listener:
         """listening is a socket that listens already; room is awaited before each connection that is accepted."""
         self._host = host
         self._port = port
-        self._tls = tls
+        self._tls = None if tls is None else Tls(tls)
         self._accept = accept
         self._write_timeout_s = write_timeout_s
         self._max_message = max_message

@@ -12,7 +12,7 @@ from kubeedge._speedups import frames
 from kubeedge.link import server as link_server
 from kubeedge.link import upgrade
 from kubeedge.link.connection import Connection
-from kubeedge.link.server import Listener, ServerConnection, refused_connections
+from kubeedge.link.server import Listener, ServerConnection, Tls, refused_connections
 from kubeedge.link.upgrade import UndecidedError, UpgradeRequest
 from tests.link.certificates import TestAuthority
 
@@ -59,7 +59,9 @@ class Transport:
 class Peer:
     """A client of OpenSSL whose bytes reach the server's connection in pieces of a given size."""
 
-    def __init__(self, authority: TestAuthority, piece: int, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, authority: TestAuthority, piece: int, tls: ssl.SSLContext | None = None, shared: Tls | None = None
+    ) -> None:
         self.inbox: Inbox | None = None
         self.secured = 0
         self.opening: set[ServerConnection] = set()
@@ -67,7 +69,7 @@ class Peer:
             "peer:1",
             self._accept,
             self.opening,
-            authority.server_context(),
+            shared or Tls(authority.server_context()),
             self._count,
             max_message=1 << 20,
             write_timeout_s=WAIT_S,
@@ -98,6 +100,29 @@ class Peer:
             data = self._outgoing.read()
             for start in range(0, len(data), self._piece):
                 self.arrive(data[start : start + self._piece])
+
+    def give(self) -> bytes:
+        """Return what is to go to the server."""
+        return self._outgoing.read()
+
+    def take(self) -> None:
+        """Take in what the server wrote."""
+        self._incoming.write(bytes(self.transport.written))
+        self.transport.written.clear()
+
+    def advance(self, step: int, number: int) -> bool:
+        """Go on with the handshake, ask for the upgrade, or send three messages; True when that step is done."""
+        if step == 0:
+            try:
+                self.tls.do_handshake()
+            except ssl.SSLWantReadError:
+                return False
+        elif step == 1:
+            self.tls.write(upgrade.request(f"/p/e{number}/events", "cloud", [], NONCE))
+        else:
+            for _ in range(3):
+                self.tls.write(frames.frame(frames.TEXT, b"%d" % number * 300, KEY))
+        return True
 
     def arrive(self, data: bytes) -> None:
         """Let the server's connection receive data."""
@@ -158,22 +183,70 @@ async def test_what_is_sent_in_one_turn_leaves_in_one_record(authority: TestAuth
     assert peer.read() == frames.frame(frames.TEXT, b"x") * 5
 
 
-async def test_a_long_message_leaves_in_records_that_do_not_make_the_buffers_of_tls_grow(
+async def test_connections_that_share_their_buffers_keep_apart_what_arrives_for_each(authority: TestAuthority) -> None:
+    shared = Tls(authority.server_context())
+    peers = [Peer(authority, 65536, authority.client_context(f"e{n}"), shared) for n in range(5)]
+    waiting = list(peers)
+    # Handshakes, upgrades and messages of all advance byte by byte, in turns.
+    for step in range(3):
+        wires: list[bytes] = [b""] * len(peers)
+        waiting = list(peers)
+        while waiting or any(wires):
+            for number, peer in enumerate(peers):
+                peer.take()
+                if wires[number]:
+                    peer.arrive(wires[number][:1])
+                    wires[number] = wires[number][1:]
+                elif peer in waiting:
+                    is_done = peer.advance(step, number)
+                    wires[number] = peer.give()
+                    if is_done:
+                        waiting.remove(peer)
+                assert (shared.incoming.pending, shared.outgoing.pending) == (0, 0)
+    for number, peer in enumerate(peers):
+        assert peer.inbox is not None
+        assert peer.inbox.messages == [b"%d" % number * 300] * 3
+        peer.take()
+        assert peer.read().startswith(b"HTTP/1.1 101")
+
+
+async def test_what_comes_behind_the_end_of_tls_reaches_nobody(authority: TestAuthority) -> None:
+    shared = Tls(authority.server_context())
+    peer, other = (Peer(authority, 65536, None, shared) for _ in range(2))
+    peer.upgrade()
+    other.upgrade()
+    with pytest.raises(ssl.SSLWantReadError):
+        peer.tls.unwrap()
+    peer.arrive(peer.give() + b"\x17\x03\x03\x00\x20" + b"x" * 32)
+    assert shared.incoming.pending == 0
+    other.send(frames.frame(frames.TEXT, b"still here", KEY))
+    assert other.inbox is not None
+    assert other.inbox.messages == [b"still here"]
+
+
+async def test_closing_another_connection_while_messages_are_handled_takes_nothing_of_theirs(
     authority: TestAuthority,
 ) -> None:
-    peer = Peer(authority, 65536)
+    shared = Tls(authority.server_context())
+    peer, other = (Peer(authority, 65536, None, shared) for _ in range(2))
     peer.upgrade()
-    peer.transport.calls.clear()
-    payload = b"x" * 500_000
-    peer.connection.send(payload)
+    other.upgrade()
+    inbox = peer.inbox
+    assert inbox is not None
+
+    def received(payload: bytes) -> None:
+        inbox.messages.append(payload)
+        other.connection.close(frames.GOING_AWAY, "for another")
+
+    inbox.received = received  # type: ignore[method-assign]
+    peer.send(b"", *(frames.frame(frames.TEXT, b"%d" % number, KEY) for number in range(5)))
+    assert inbox.messages == [b"0", b"1", b"2", b"3", b"4"]
+    other.exchange()
+    assert other.read() == frames.frame(frames.CLOSE, frames.close_payload(frames.GOING_AWAY, "for another"))
+    peer.connection.send(b"and back")
     await asyncio.sleep(0)
-    wire, lengths = bytes(peer.transport.written), []
-    assert peer.transport.calls == ["write"]
-    while wire:
-        lengths.append(int.from_bytes(wire[3:5], "big"))
-        wire = wire[5 + lengths[-1] :]
-    assert max(lengths) <= 4096 + 32
-    assert len(lengths) == -(-len(frames.frame(frames.TEXT, payload)) // 4096)
+    peer.exchange()
+    assert peer.read() == frames.frame(frames.TEXT, b"and back")
 
 
 async def test_nothing_but_tls_is_refused_with_an_alert(
