@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,11 @@ def main() -> int:
     if "micro" in names and not ratios.can_compare():
         parser.error("micro needs the compiled build; this is the plain one")
     end_by_signal()
-    lines, failed = run(names)
+    try:
+        lines, failed = run(names)
+    except KeyboardInterrupt:
+        progress("ended by a signal")
+        return 128 + signal.SIGINT
     machine = about()
     Console(width=None if sys.stdout.isatty() else WIDTH).print(table(machine, lines))
     if options.json:
