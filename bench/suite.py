@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from bench import imports, ratios
 from bench.line import Line, line
@@ -38,6 +39,25 @@ def link() -> list[Line]:
         line("link: new connection, p50", many["connect_p50_ms"], "ms", "TLS and upgrade, both sides on this machine"),
         line("link: new connection, p99", many["connect_p99_ms"], "ms", "TLS and upgrade, both sides on this machine"),
         line("link: memory a connected node", many["rss_kb_per_node"], "kB", f"{all_}: growth of RSS by node"),
+    ]
+
+
+def workers() -> list[Line]:
+    """Processes that hold the connections of nodes, beside one that does all."""
+    found = output("workers", "--rounds", "2")
+    number = found["workers"]
+    one, many = found["workers_1"], found[f"workers_{number}"]
+    method = f"{found['nodes']} nodes, requests and replies, mTLS, {found['cores']} cores"
+
+    def share(row: dict[str, Any]) -> str:
+        return f"{method}; {row['clients_share_of_cpu']:.0%} of all CPU is the nodes'"
+
+    return [
+        line(f"workers: CPU a round trip, {number} beside 1", found["cpu_ratio"], "x", f"{method}; all processes"),
+        line("workers: imbalance of nodes", found["imbalance_of_nodes"], "part", f"{method}; farthest from the mean"),
+        line("workers: imbalance of CPU", found["imbalance_of_cpu"], "part", f"{method}; farthest from the mean"),
+        line("workers: round trips with 1", one["round_trips_per_s"], "1/s", share(one)),
+        line(f"workers: round trips with {number}", many["round_trips_per_s"], "1/s", share(many)),
     ]
 
 
@@ -184,6 +204,7 @@ def import_cost() -> list[Line]:
 BENCHMARKS: dict[str, Callable[[], list[Line]]] = {
     "micro": micro,
     "link": link,
+    "workers": workers,
     "push": push,
     "leases": leases,
     "store": store,
