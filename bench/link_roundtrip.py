@@ -44,18 +44,38 @@ class NoApi:
         raise ApiError(404, "NotFound", "no such node", b"{}")
 
 
-def serve(pipe: Pipe, authority: TestAuthority, workers: int = 1) -> None:
-    """Run a hub and a controller that answers; say the port, and for each thing that comes what nodes workers have."""
+def serve(pipe: Pipe, authority: TestAuthority, workers: int = 1, *, is_late: bool = False) -> None:
+    """Run a hub and a controller that answers at once, or if is_late in the next turn of the loop.
+
+    Says the port, and then for each thing that comes how many nodes each worker has.
+    """
 
     async def main() -> None:
         bus = Bus()
         reply = b'{"Object":{"metadata":{"name":"e1","resourceVersion":"1"}},"Err":null}'
 
-        def answer(message: Message) -> None:
-            if not message.operation.endswith("connected"):
-                bus.send("cloudhub", response_to(message, reply, source="edgecontroller", group="resource"))
+        waiting: list[Message] = []
 
-        bus.register("edgecontroller", "edgecontroller", answer)
+        def answer(message: Message) -> None:
+            bus.send("cloudhub", response_to(message, reply, source="edgecontroller", group="resource"))
+
+        def answer_all() -> None:
+            some = waiting.copy()
+            waiting.clear()
+            for message in some:
+                answer(message)
+
+        def receive(message: Message) -> None:
+            if message.operation.endswith("connected"):
+                return
+            if is_late:
+                waiting.append(message)
+                if len(waiting) == 1:
+                    asyncio.get_running_loop().call_soon(answer_all)
+            else:
+                answer(message)
+
+        bus.register("edgecontroller", "edgecontroller", receive)
         hub = CloudHub(
             bus,
             cast(KubeApi, NoApi()),

@@ -1,10 +1,13 @@
 """What it costs that worker processes hold the connections of nodes: CloudHub alone and with workers, in turns.
 
-As bench/link_roundtrip.py: requests of nodes and the replies of a controller that answers at once, mutual TLS on
-loopback. Counted is the CPU time of all processes of the hub together. The nodes are one more process, which takes its
-share of the cores: throughput is that of this machine with all of them on it.
+As bench/link_roundtrip.py: requests of nodes and the replies of a controller, mutual TLS on loopback. Counted is the
+CPU time of all processes of the hub together. The nodes are one more process, which takes its share of the cores:
+throughput is that of this machine with all of them on it.
 
-    python -m bench.workers [--workers 2] [--nodes 400] [--messages 60000] [--rounds 3] [--json FILE]
+The controller answers in the next turn of the loop: real ones ask the API first. With --at-once it answers inside the
+call, which a hub alone then finishes while all of the connection is in the cache of the processor; workers cannot.
+
+    python -m bench.workers [--workers 2] [--nodes 400] [--messages 60000] [--rounds 3] [--at-once] [--json FILE]
 """
 
 from __future__ import annotations
@@ -77,11 +80,13 @@ async def play(hub: Pipe, pid: int, authority: TestAuthority, nodes: int, messag
     }
 
 
-def measure(authority: TestAuthority, workers: int, nodes: int, messages: int) -> dict[str, Any]:
+def measure(authority: TestAuthority, workers: int, nodes: int, messages: int, *, is_late: bool) -> dict[str, Any]:
     """Measure a hub with so many workers once."""
     mine, theirs = multiprocessing.Pipe()
     # No daemon: that may not have children.
-    server = multiprocessing.get_context("fork").Process(target=serve, args=(theirs, authority, workers))
+    server = multiprocessing.get_context("fork").Process(
+        target=serve, args=(theirs, authority, workers), kwargs={"is_late": is_late}
+    )
     server.start()
     try:
         return uvloop.run(play(mine, server.pid or 0, authority, nodes, messages))
@@ -103,6 +108,7 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=400)
     parser.add_argument("--messages", type=int, default=60_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--at-once", action="store_true")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     found: dict[int, list[dict[str, Any]]] = {1: [], options.workers: []}
@@ -110,7 +116,7 @@ def main() -> None:
         authority = TestAuthority(Path(folder))
         for _ in range(options.rounds):
             for workers, rounds in found.items():
-                rounds.append(measure(authority, workers, options.nodes, options.messages))
+                rounds.append(measure(authority, workers, options.nodes, options.messages, is_late=not options.at_once))
                 progress(f"{workers} workers: {rounds[-1]}")
     figures: dict[str, Any] = {}
     for workers, rounds in found.items():

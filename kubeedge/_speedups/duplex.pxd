@@ -26,6 +26,7 @@ cdef class Duplex:
     cpdef send(self, bytes payload)
     cpdef send_binary(self, bytes payload)
     cpdef send_frame(self, bytes framed)
+    cpdef send_frame_now(self, bytes framed)
     cpdef _flush(self)
     @cython.locals(size=Py_ssize_t, start=Py_ssize_t)
     cpdef _write(self, bytes data)

@@ -129,6 +129,13 @@ class Duplex:
             self._flush_is_due = True
             self._loop.call_soon(self._flush)
 
+    def send_frame_now(self, framed: bytes) -> None:
+        """Send as send_frame() does, but not first at the end of the turn: for who knows that it is all for now."""
+        if self.is_closed:
+            return
+        self._pending.append(framed)
+        self._flush()
+
     def ping(self) -> None:
         """Ask the peer for a sign of life; its answer shows in received_at."""
         self.send_frame(frame(PING, b"", self._key()))

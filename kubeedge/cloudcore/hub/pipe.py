@@ -29,11 +29,11 @@ class Pipe(asyncio.BufferedProtocol):
     """
 
     def __init__(
-        self, receive: Callable[[Record], None], writable: Callable[[bool], None], lost: Callable[[str], None]
+        self, receive: Callable[[list[Record]], None], writable: Callable[[bool], None], lost: Callable[[str], None]
     ) -> None:
-        """receive may raise RecordError, which ends the connection; writable is told when is_writable changes.
+        """receive gets what arrived together; it may raise RecordError, which ends the connection.
 
-        lost is called once, with the reason.
+        writable is told when is_writable changes; lost is called once, with the reason.
         """
         self._loop = asyncio.get_running_loop()
         self._receive = receive
@@ -42,7 +42,7 @@ class Pipe(asyncio.BufferedProtocol):
         self._reader = RecordReader(MAX_RECORD)
         self._transport: asyncio.Transport | None = None
         self._pending: list[bytes] = []
-        self._flush_is_due = False
+        self.flush_is_due = False
         self._flushed_s = 0.0
         self.is_writable = True
         self.is_closed = False
@@ -50,16 +50,18 @@ class Pipe(asyncio.BufferedProtocol):
     def send(self, record: bytes) -> None:
         """Send a record."""
         self._pending.append(record)
-        self.wake()
+        if not self.flush_is_due:
+            self.wake()
 
     def wake(self) -> None:
         """Let what waits leave soon."""
-        if not self._flush_is_due:
-            self._flush_is_due = True
-            if self._loop.time() - self._flushed_s >= HOLD_S:
-                self._loop.call_soon(self._flush)
-            else:
-                self._loop.call_later(HOLD_S, self._flush)
+        if self.flush_is_due:
+            return
+        self.flush_is_due = True
+        if self._loop.time() - self._flushed_s >= HOLD_S:
+            self._loop.call_soon(self._flush)
+        else:
+            self._loop.call_later(HOLD_S, self._flush)
 
     def gather(self) -> list[bytes]:
         """Take out the records that are to leave now, in order."""
@@ -67,7 +69,7 @@ class Pipe(asyncio.BufferedProtocol):
         return pending
 
     def _flush(self) -> None:
-        self._flush_is_due = False
+        self.flush_is_due = False
         if self.is_writable and self._transport is not None:
             records = self.gather()
             if records:
@@ -106,11 +108,10 @@ class Pipe(asyncio.BufferedProtocol):
         if self.is_closed:
             return
         # Answers leave at the end of this call, without another turn of the loop.
-        is_outermost = not self._flush_is_due
-        self._flush_is_due = True
+        is_outermost = not self.flush_is_due
+        self.flush_is_due = True
         try:
-            for record in self._reader.feed(_ARRIVED, nbytes):
-                self._receive(record)
+            self._receive(self._reader.feed(_ARRIVED, nbytes))
         except RecordError as error:
             self.abort(f"malformed record: {error}")
             return

@@ -101,6 +101,13 @@ class NodeSession(Lane):
             dropped.inc("node does not read")
         self._held.append(framed)
 
+    def send_frame_now(self, framed: bytes) -> None:
+        """Send a message that needs no acknowledgement as the last of this turn, before the turn ends."""
+        if self.connection.is_writable and self._held is None:
+            self.connection.send_frame_now(framed)
+        else:
+            self.send_frame(framed)
+
     def close(self, code: int, reason: str) -> None:
         """Tell the node why, and end the session."""
         self.connection.close(code, reason)

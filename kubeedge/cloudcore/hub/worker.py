@@ -46,7 +46,6 @@ GC_THRESHOLD = 20_000
 # Looking up a member of an enumeration for each message would cost as much as packing it.
 _MESSAGE = int(Up.MESSAGE)
 _SEND = int(Down.SEND)
-_OFFER = int(Down.OFFER)
 
 
 class _Question:
@@ -176,21 +175,42 @@ class Branch:
 
     # The pipe.
 
-    def _received(self, record: Record) -> None:
-        verb = record.verb
-        if verb == _SEND:
-            session = self._sessions.get(record.number)
-            if session is not None:
-                session.send_frame(record.tail)
-            else:
-                dropped.inc("no session")
-            for number in record.more:
-                session = self._sessions.get(number)
-                if session is not None:
-                    session.send_frame(record.tail)
+    def _received(self, records: list[Record]) -> None:
+        # Frames that need no acknowledgement, by session: those of one session leave together.
+        frames: dict[int, list[bytes]] = {}
+        for record in records:
+            verb = record.verb
+            if verb == _SEND:
+                frame = record.tail
+                number = record.number
+                if number in frames:
+                    frames[number].append(frame)
                 else:
-                    dropped.inc("no session")
-        elif verb == _OFFER:
+                    frames[number] = [frame]
+                for number in record.more:
+                    frames.setdefault(number, []).append(frame)
+            else:
+                # In the order in which they came.
+                if frames:
+                    self._send(frames)
+                self._do(verb, record)
+        if frames:
+            self._send(frames)
+
+    def _send(self, frames: dict[int, list[bytes]]) -> None:
+        for number, some in frames.items():
+            session = self._sessions.get(number)
+            if session is None:
+                dropped.inc("no session", by=len(some))
+            elif len(some) == 1:
+                session.send_frame_now(some[0])
+            else:
+                for frame in some:
+                    session.send_frame(frame)
+        frames.clear()
+
+    def _do(self, verb: int, record: Record) -> None:
+        if verb == Down.OFFER:
             self._offer(record)
         elif verb == Down.ADMIT:
             self._answered(record.number, None)
