@@ -15,9 +15,12 @@ class MalformedObjectError(ValueError):
 
 
 class Object:
-    """An object as the API gave it: raw is its JSON text, never changed; namespace is "" for cluster-scoped objects."""
+    """An object as the API gave it: raw is its JSON text, never changed; namespace is "" for cluster-scoped objects.
 
-    __slots__ = ("name", "namespace", "raw", "resource_version", "uid")
+    memo is for who reads more of raw again and again: what that gave, small, and kept as long as the object.
+    """
+
+    __slots__ = ("memo", "name", "namespace", "raw", "resource_version", "uid")
 
     def __init__(self, namespace: str, name: str, uid: str, resource_version: str, raw: bytes) -> None:
         self.namespace = namespace
@@ -25,6 +28,7 @@ class Object:
         self.uid = uid
         self.resource_version = resource_version
         self.raw = raw
+        self.memo: object = None
 
     def __repr__(self) -> str:
         where = f"{self.namespace}/{self.name}" if self.namespace else self.name

@@ -7,7 +7,7 @@ import logging
 from kubeedge import resources
 from kubeedge.bus import Bus
 from kubeedge.cloudcore.edgecontroller.location import Locations, Reference
-from kubeedge.cloudcore.edgecontroller.node import is_edge_node, is_terminating, node_name_of
+from kubeedge.cloudcore.edgecontroller.node import has_spec_of, is_edge_node, is_terminating, node_name_of
 from kubeedge.kube.informer import EventType, Informer
 from kubeedge.kube.object import Object
 from kubeedge.message import NULL, new_message
@@ -76,7 +76,8 @@ class Downstream:
         node = node_name_of(new)
         if type_ == "DELETED":
             self._locations.remove(new)
-        elif node:
+        elif node and (old is None or not has_spec_of(new, old)):
+            # Nearly every change is one of the status, which names nothing.
             self._locations.put(new, node)
         if node not in self._known:
             return
