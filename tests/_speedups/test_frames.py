@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -145,6 +146,21 @@ def test_the_mask_comes_off_again(payload: bytes, key: bytes) -> None:
         once = build.frames.masked(payload, key)
         assert once == bytes(byte ^ key[i % 4] for i, byte in enumerate(payload))
         assert build.frames.masked(once, key) == payload
+
+
+def test_masking_keys_are_all_that_the_random_source_gives_each_once(speedups: SimpleNamespace) -> None:
+    given_out = []
+
+    def random(size: int) -> bytes:
+        given_out.append(os.urandom(size))
+        return given_out[-1]
+
+    keys = speedups.frames.MaskingKeys(random)
+    assert given_out == []
+    taken = [keys.next() for _ in range(1000)]
+    assert {len(key) for key in taken} == {4}
+    assert b"".join(given_out).startswith(b"".join(taken))
+    assert len(given_out) < 10
 
 
 @given(st.text(max_size=200), st.integers(1, 50), st.booleans(), st.lists(st.integers(0, 5000), max_size=4).map(tuple))
