@@ -16,16 +16,14 @@ _ARRIVED_VIEW = memoryview(_ARRIVED)
 # What may wait in the transport before senders are asked to wait, and how far that has to shrink.
 HIGH_WATER_BYTES = 4 << 20
 LOW_WATER_BYTES = 1 << 20
-# What comes so soon after a write waits for the end of this time, so that messages under load share a system call and
-# the waking of a process, which cost more than all else that a pipe does. What comes alone never waits.
-HOLD_S = 0.001
 
 
 class Pipe(asyncio.BufferedProtocol):
     """Records both ways.
 
-    What is sent in one turn of the loop leaves in one write, and of writes there are few in HOLD_S. While the other end
-    does not take what was sent is_writable is False, and what is sent then waits here.
+    What is sent in one turn of the loop leaves in one write: a busy loop has long turns, so that under load many share
+    the system call and the waking of a process. (Holding them back for a millisecond costs more than it saves.) While
+    the other end does not take what was sent is_writable is False, and what is sent then waits here.
     """
 
     def __init__(
@@ -43,7 +41,6 @@ class Pipe(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._pending: list[bytes] = []
         self.flush_is_due = False
-        self._flushed_s = 0.0
         self.is_writable = True
         self.is_closed = False
 
@@ -54,14 +51,10 @@ class Pipe(asyncio.BufferedProtocol):
             self.wake()
 
     def wake(self) -> None:
-        """Let what waits leave soon."""
-        if self.flush_is_due:
-            return
-        self.flush_is_due = True
-        if self._loop.time() - self._flushed_s >= HOLD_S:
+        """Let what waits leave at the end of this turn."""
+        if not self.flush_is_due:
+            self.flush_is_due = True
             self._loop.call_soon(self._flush)
-        else:
-            self._loop.call_later(HOLD_S, self._flush)
 
     def gather(self) -> list[bytes]:
         """Take out the records that are to leave now, in order."""
@@ -73,7 +66,6 @@ class Pipe(asyncio.BufferedProtocol):
         if self.is_writable and self._transport is not None:
             records = self.gather()
             if records:
-                self._flushed_s = self._loop.time()
                 self._transport.write(records[0] if len(records) == 1 else b"".join(records))
 
     def close(self) -> None:
