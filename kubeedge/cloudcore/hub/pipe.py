@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import cast
 
 from kubeedge._speedups.records import Record, RecordError, RecordReader
 from kubeedge.cloudcore.hub.wire import MAX_RECORD
+
+log = logging.getLogger(__name__)
 
 # All pipes of the process receive into this one; the more fits, the more messages share a system call.
 _ARRIVED = bytearray(256 * 1024)
@@ -106,6 +109,11 @@ class Pipe(asyncio.BufferedProtocol):
             self._receive(self._reader.feed(_ARRIVED, nbytes))
         except RecordError as error:
             self.abort(f"malformed record: {error}")
+            return
+        except Exception as error:
+            # What came behind it is lost, so the two ends would no longer agree on what there is.
+            log.exception("record not handled")
+            self.abort(f"a record cannot be handled: {error!r}")
             return
         if is_outermost:
             self._flush()

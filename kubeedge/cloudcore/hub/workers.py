@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -43,6 +44,8 @@ STALL_TIMEOUT_S = 10.0
 MAX_HELD_BYTES = 256 << 20
 # For a worker to tell its nodes that it ends.
 STOP_TIMEOUT_S = 5.0
+# For a worker to end whose pipe has ended; mostly it was the first of the two that did.
+END_TIMEOUT_S = 1.0
 # A worker is started again at once, and after a pause when it did not live for long.
 SHORT_LIFE_S = 30.0
 FIRST_PAUSE_S = 0.5
@@ -216,21 +219,25 @@ class Worker:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         process: Process | None = None
+        is_connected = False
         try:
             with theirs:
                 process = await _start(self.number, theirs, listening)
             self.pid = process.pid
             await asyncio.get_running_loop().create_unix_connection(lambda: self._pipe, sock=ours)
+            is_connected = True
             self._pipe.send(settings)
             return await self._lost
         finally:
-            must_kill = self._lost.done() and not self._lost.cancelled() and process is not None
+            is_stopping = not self._lost.done() or self._lost.cancelled()
             self._end("cloudcore stops")
             # A worker ends when its pipe does.
-            self._pipe.close()
-            ours.close()
+            if is_connected:
+                self._pipe.close()
+            else:
+                ours.close()
             if process is not None:
-                await _reap(process, STOP_TIMEOUT_S if not must_kill else 0)
+                await _reap(process, STOP_TIMEOUT_S if is_stopping else END_TIMEOUT_S)
 
     def tick(self) -> None:
         """Note that SIGN_OF_LIFE_S has passed."""
@@ -369,7 +376,7 @@ async def _reap(process: Process, timeout_s: float) -> None:
         async with asyncio.timeout(timeout_s):
             await process.wait()
     except TimeoutError:
-        if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
 

@@ -134,22 +134,24 @@ async def test_a_worker_that_is_told_to_end_says_goodbye(api: KubeApi, authority
 
 async def test_a_newer_connection_replaces_one_in_another_worker(api: KubeApi, authority: TestAuthority) -> None:
     async with cloud(api, authority, workers=2) as c:
-        await all_up(c)
-        # More than one worker may be ahead by, so that they alternate.
-        await several(c, LEAD)
-        last = await c.node()
-        held_by = set()
-        for _ in range(20):
-            newer = await c.node()
-            assert await last.end() == "peer closed: 1001 replaced by a newer connection"
-            held_by.add(tuple(holders()))
-            assert c.hub.is_connected("e1")
-            assert sum(holders()) == len(c.hub.nodes)
-            last = newer
-        assert len(held_by) > 1
-        await asyncio.sleep(0.1)
-        c.send("response", "node/e1/null/nodepatch/e1", {}, parent_id="p")
-        assert (await last.next()).parent_id == "p"
+        pids = await all_up(c)
+        old = await c.node()
+        for _ in range(3):
+            holder = holders().index(1)
+            # So that the other one accepts; this one hears of it late.
+            os.kill(pids[holder], signal.SIGSTOP)
+            new = await c.node()
+            assert c.hub.nodes == ["e1"]
+            assert holders()[holder] == 0
+            os.kill(pids[holder], signal.SIGCONT)
+            assert await old.end() == "peer closed: 1001 replaced by a newer connection"
+            await asyncio.sleep(0.1)
+            assert (c.hub.nodes, sum(holders())) == (["e1"], 1)
+            c.send("response", "node/e1/null/nodepatch/e1", {}, parent_id="p")
+            assert (await new.next()).parent_id == "p"
+            old = new
+        news = [await c.news() for _ in range(7)]
+        assert [operation for operation, _ in news] == ["connected", *["disconnected", "connected"] * 3]
 
 
 async def test_the_node_limit_is_that_of_all_workers_together(
