@@ -191,7 +191,10 @@ class Cloud:
 
     async def update_lease(self, lease: dict[str, Any]) -> dict[str, Any]:
         self._called("update lease")
-        if self.lease_object is None or lease["metadata"]["resourceVersion"] != str(self.version):
+        if self.lease_object is None:
+            # An update may create a lease, but not one that has a version; what the API says then has no reason.
+            raise MetaError("Unknown", "resourceVersion should not be set on objects to be created")
+        if lease["metadata"]["resourceVersion"] != str(self.version):
             raise MetaError("Conflict", "changed")
         return self._stored(lease)
 
@@ -372,6 +375,16 @@ async def test_lease_that_somebody_changed_is_read_again(bench: Bench) -> None:
     bench.connected(True)
     await bench.until("get lease", "update lease")
     assert bench.cloud.lease_object["spec"]["holderIdentity"] == "e1"
+
+
+async def test_lease_that_went_with_a_deleted_node_is_made_again(bench: Bench) -> None:
+    bench.connected(True)
+    await bench.until("update lease")
+    bench.cloud.calls.clear()
+    bench.cloud.lease_object = None
+    bench.connected(True)
+    await bench.until("update lease", "get lease", "create lease")
+    assert bench.cloud.lease_object is not None
 
 
 async def test_lease_names_the_node_as_its_owner(bench: Bench) -> None:

@@ -93,9 +93,12 @@ class LeaseKeeper:
                 return True
             except MetaError as error:
                 _renewals.inc(error.reason or "unreachable")
-                if error.reason in ("Conflict", "NotFound", "AlreadyExists"):
-                    # Somebody else changed it: read again what there is.
+                if error.reason:
+                    # The API is there and does not want it: next time begin with what there is. A lease that went with
+                    # its Node is refused with a reason of its own, for the version of what is not there.
                     self._known = None
+                if error.reason in ("Conflict", "NotFound", "AlreadyExists"):
+                    # Somebody else changed it.
                     continue
                 log.debug("lease not renewed reason=%s", error.message)
                 return False
