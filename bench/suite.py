@@ -72,6 +72,7 @@ def push() -> list[Line]:
         line("push: until recorded", found["cpu_us_per_push"], "us CPU", each),
         line("push: one object, p50", found["p50_ms"], "ms", one),
         line("push: one object, p99", found["p99_ms"], "ms", one),
+        line("push: one object, API, p50", found["api_p50_ms"], "ms", "the same change, until the API has answered"),
         line(f"push: one object to {nodes} nodes", found["fan_out_ms"], "ms", f"{all_}: until the last has it"),
         line(f"push: one object to {nodes} nodes, p50", found["fan_out_p50_ms"], "ms", f"{all_}: each node"),
         line(f"push: one object to {nodes} nodes, p99", found["fan_out_p99_ms"], "ms", f"{all_}: each node"),
