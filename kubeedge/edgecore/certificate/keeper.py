@@ -9,7 +9,6 @@ import ssl
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -43,8 +42,7 @@ class CertificateError(Exception):
     """The node has no certificate and cannot get one before somebody has changed something."""
 
 
-@dataclass(slots=True, frozen=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True):
     """Who the node is, where the cloud signs (`https://host:10002`) and where the PEM files lie."""
 
     node: str
