@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import sys
 from collections.abc import Sequence
@@ -15,10 +14,6 @@ from kubeedge.config.errors import ConfigError
 from kubeedge.kube.kubeconfig import KubeconfigError, find
 
 log = logging.getLogger(__name__)
-
-# Net new objects between two looks for cycles. With thousands of nodes the default of 700 means one for every few dozen
-# messages, and little of what they leave behind are cycles.
-GC_THRESHOLD = 20_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,9 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for warning in warnings:
         log.warning("configuration file=%s problem=%s", options.config, warning)
     log.info("starting version=%s kubeedge=%s config=%s", __version__, KUBEEDGE_VERSION, options.config)
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GC_THRESHOLD)
+    daemon.collect_garbage_seldom()
     return daemon.run(lambda: CloudCore(config, access).run())
 
 

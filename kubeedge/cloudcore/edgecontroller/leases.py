@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kubeedge.cloudcore.edgecontroller.request import REQUEST_TIMEOUT_S, Request, not_found
+from kubeedge.cloudcore.edgecontroller.request import Request, not_found
 from kubeedge.kube.api import Answered, ApiError, KubeApi
 from kubeedge.kube.kinds import LEASE
 from kubeedge.kube.object import Object
@@ -25,16 +25,7 @@ class LeaseRequests:
     def begin_query(self, request: Request, as_node: str, answered: Answered) -> bool:
         """Begin what query() does."""
         request.require_own_name()
-        return self._api.begin(
-            "GET",
-            LEASE,
-            request.namespace,
-            request.name,
-            b"",
-            answered,
-            as_node=as_node,
-            timeout_s=REQUEST_TIMEOUT_S,
-        )
+        return request.begin(self._api, "GET", LEASE, b"", answered, as_node)
 
     @staticmethod
     def found(request: Request, raw: bytes) -> Message:
@@ -64,16 +55,7 @@ class LeaseRequests:
     def begin_update(self, request: Request, as_node: str, answered: Answered) -> bool:
         """Begin what update() does."""
         request.require_own_name()
-        return self._api.begin(
-            "PUT",
-            LEASE,
-            request.namespace,
-            request.name,
-            request.stamped(LEASE),
-            answered,
-            as_node=as_node,
-            timeout_s=REQUEST_TIMEOUT_S,
-        )
+        return request.begin(self._api, "PUT", LEASE, request.stamped(LEASE), answered, as_node)
 
     @staticmethod
     def written(request: Request, raw: bytes) -> Message:

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from kubeedge.cloudcore.edgecontroller.node import CLOUDCORE
-from kubeedge.cloudcore.edgecontroller.request import REQUEST_TIMEOUT_S, Request, not_found
+from kubeedge.cloudcore.edgecontroller.request import Request, not_found
 from kubeedge.cloudcore.edgecontroller.shape import mapping, mappings, text
 from kubeedge.kube.api import MERGE_PATCH, STRATEGIC_MERGE_PATCH, Answered, ApiError, ApiUnavailableError, KubeApi
 from kubeedge.kube.informer import Informer
@@ -116,17 +116,15 @@ class NodeRequests:
     def begin_patch_status(self, request: Request, as_node: str, answered: Answered) -> bool:
         """Begin what patch_status() does."""
         request.require_own_name()
-        return self._api.begin(
+        return request.begin(
+            self._api,
             "PATCH",
             NODE,
-            "",
-            request.name,
             request.text(),
             answered,
+            as_node,
             content_type=STRATEGIC_MERGE_PATCH,
             subresource="status",
-            as_node=as_node,
-            timeout_s=REQUEST_TIMEOUT_S,
         )
 
     async def insert_status(self, request: Request, as_node: str) -> Message:

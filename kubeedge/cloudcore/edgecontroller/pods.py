@@ -12,7 +12,6 @@ from kubeedge.cloudcore.edgecontroller.ownership import PodOwnership, require_bo
 from kubeedge.cloudcore.edgecontroller.request import (
     GROUP,
     MODULE,
-    REQUEST_TIMEOUT_S,
     BadRequestError,
     ForbiddenError,
     Request,
@@ -62,17 +61,15 @@ class PodRequests:
 
     def begin_patch_status(self, request: Request, as_node: str, answered: Answered) -> bool:
         """Begin what patch_status() does, for a pod that the cache has."""
-        return self._pods.is_known(request.node, request.namespace, request.name) and self._api.begin(
+        return self._pods.is_known(request.node, request.namespace, request.name) and request.begin(
+            self._api,
             "PATCH",
             POD,
-            request.namespace,
-            request.name,
             request.text(),
             answered,
+            as_node,
             content_type=STRATEGIC_MERGE_PATCH,
             subresource="status",
-            as_node=as_node,
-            timeout_s=REQUEST_TIMEOUT_S,
         )
 
     async def insert(self, request: Request, as_node: str) -> Message:

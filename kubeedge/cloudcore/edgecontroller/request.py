@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import orjson
 
 from kubeedge._speedups.objects import ScanError, identify
-from kubeedge.kube.api import ApiError, ApiStatus, ApiUnavailableError, Kind
+from kubeedge.kube.api import JSON, Answered, ApiError, ApiStatus, ApiUnavailableError, Kind, KubeApi
 from kubeedge.kube.object import MalformedObjectError, Object, stamp
 from kubeedge.message import OK, EnvelopeError, Message, content_bytes, content_object, response_to
 
@@ -56,6 +56,32 @@ class Request:
         """Raise ForbiddenError when the object is named after another node (spec 03 §2.12)."""
         if self.name != self.node:
             raise ForbiddenError(f"node {self.node!r} may not speak for {self.name!r}")
+
+    def begin(
+        self,
+        api: KubeApi,
+        method: Literal["GET", "PUT", "PATCH"],
+        kind: Kind,
+        body: bytes,
+        answered: Answered,
+        as_node: str,
+        *,
+        content_type: str = JSON,
+        subresource: str = "",
+    ) -> bool:
+        """Begin a call about the object of the request, which ends in time for its answer. See KubeApi.begin()."""
+        return api.begin(
+            method,
+            kind,
+            self.namespace if kind.namespaced else "",
+            self.name,
+            body,
+            answered,
+            content_type=content_type,
+            subresource=subresource,
+            as_node=as_node,
+            timeout_s=REQUEST_TIMEOUT_S,
+        )
 
     def literal(self) -> Any:
         """Return the content as it stands; a string stays one, whatever it holds. Raises BadRequestError."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import socket
 import sys
@@ -40,8 +39,6 @@ REPORT_S = 2.0
 COUNT_S = 0.5
 # For the last words to nodes to leave.
 FAREWELL_S = 0.2
-# As in cloudcore: little of what messages leave behind are cycles.
-GC_THRESHOLD = 20_000
 
 # Looking up a member of an enumeration for each message would cost as much as packing it.
 _MESSAGE = int(Up.MESSAGE)
@@ -288,9 +285,7 @@ def main(arguments: list[str]) -> int:
         # What `ps` and `top` show, on Linux.
         Path("/proc/self/comm").write_text(f"cloudhub-{number}")
     daemon.set_up_logging(fields=f"worker={number}")
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GC_THRESHOLD)
+    daemon.collect_garbage_seldom()
     return daemon.run(lambda: _serve(number, pipe, listening))
 
 

@@ -206,11 +206,6 @@ class Worker:
         self._stall: asyncio.TimerHandle | None = None
         self._pipe = _DownPipe(framer, self._received, self._writable, self._end)
 
-    @property
-    def nodes(self) -> int:
-        """How many sessions it holds."""
-        return len(self._sessions)
-
     async def run(self, settings: bytes, listening: socket.socket) -> str:
         """Start the process and return why it ended; it has ended when this returns or raises. Raises OSError.
 
